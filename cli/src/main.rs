@@ -1,0 +1,2 @@
+//! The `euston` command.
+fn main() {}

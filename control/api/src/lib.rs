@@ -1,0 +1,1 @@
+//! Vocabulary shared by the control plane and the nodes.

@@ -1,0 +1,1 @@
+//! What every in-cluster client shares.

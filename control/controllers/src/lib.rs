@@ -1,0 +1,1 @@
+//! Controllers: ordinary API clients that make the declared state true.

@@ -1,0 +1,1 @@
+//! Certificates, and serving and calling over mutual TLS.

@@ -1,0 +1,1 @@
+//! The kubelet: makes pods bound to this node run.

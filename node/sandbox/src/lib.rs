@@ -1,0 +1,1 @@
+//! Wasm sandboxes on wasmtime; knows no Kubernetes.

@@ -1,0 +1,1 @@
+//! Replicated MVCC key-value store.
