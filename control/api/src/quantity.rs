@@ -381,7 +381,7 @@ mod tests {
             (" 1", Format),
             ("1 ", Format),
             ("1 Gi", Format),
-            ("--1", Format),
+            ("--1", Number),
             ("1.1.1", Format),
             ("1Gb", Format),
             ("1e1.5", Format),
