@@ -79,7 +79,15 @@ impl Authority {
 
     fn create(cert_path: &Path, key: KeyPair) -> Result<Self, TlsError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name = name("euston-ca", &[]);
+        // A name of its own per CA: a certificate of another cluster is then refused as "unknown
+        // issuer" and not as a puzzling "bad signature".
+        let fingerprint: String = params
+            .key_identifier(&key)
+            .iter()
+            .take(4)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        params.distinguished_name = name(&format!("euston-ca-{fingerprint}"), &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
