@@ -292,6 +292,8 @@ impl<K: Resource> Inner<K> {
 
     fn close(&self) {
         self.phase.send_replace(Phase::Stopped);
+        // Handlers often hold other informers; letting go of them here frees cycles of them.
+        self.handlers.write().clear();
         for feed in self.feeds.write().drain(..).filter_map(|feed| feed.upgrade()) {
             feed.close();
         }

@@ -167,7 +167,7 @@ impl<K: Resource> Store<K> {
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::ResourceExt;
+    use kube::ResourceExt as _;
 
     fn object(namespace: &str, name: &str, rv: &str, colour: &str) -> Arc<ConfigMap> {
         let mut cm = ConfigMap::default();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn names(list: &[Arc<ConfigMap>]) -> Vec<String> {
-        let mut names: Vec<String> = list.iter().map(ResourceExt::name_any).collect();
+        let mut names: Vec<String> = list.iter().map(|object| object.name_any()).collect();
         names.sort();
         names
     }
