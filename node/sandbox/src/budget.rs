@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// The period that Kubernetes' CPU limits are counted over (the CFS period of Linux).
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// A bucket with a nanosecond in it is empty; sums of floating-point numbers rarely hit zero.
+const EMPTY: f64 = 1e-9;
+
 /// CPU time granted and used.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -50,10 +53,10 @@ impl Budget {
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state.lock();
         self.refill(&mut state, now);
-        if state.balance > 0.0 {
+        if state.balance > EMPTY {
             return None;
         }
-        // To just above zero: one microsecond of credit ends the wait.
+        // To just above that: one microsecond of credit ends the wait.
         let seconds = (1e-6 - state.balance) / self.rate;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(PERIOD))
     }

@@ -165,3 +165,96 @@ fn looks_like_json(bytes: &[u8]) -> bool {
     first_text_byte(bytes).is_some_and(|at| matches!(bytes[at], b'{' | b'['))
         && std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_wasm_is_named() {
+        let mut tar = vec![b'a'; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (bytes, expect) in [
+            (&b""[..], "an empty file"),
+            (b"\x7fELF\x02\x01\x01\0rest", "a Linux (ELF) program"),
+            (b"MZ\x90\0", "a Windows program"),
+            (b"\xcf\xfa\xed\xfe\0", "a macOS program"),
+            (b"#!/bin/sh\n", "a script"),
+            (b"\x1f\x8b\x08\0", "a gzip archive"),
+            (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+            (b"PK\x03\x04", "a zip archive"),
+            (&tar, "a tar archive"),
+            (b"  (module)", "WebAssembly text"),
+            (b";; c\n(component)", "WebAssembly text"),
+            (br#"{"schemaVersion": 2}"#, "JSON"),
+            (b"\0as", "a file that begins with 00 61 73"),
+            (
+                b"\xff\xfe\xfd\xfc\xfb",
+                "a file that begins with ff fe fd fc",
+            ),
+        ] {
+            let error = inspect(bytes).expect_err(expect);
+            assert!(matches!(error, ImageError::NotWasm { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(
+                text.contains(expect),
+                "{text:?} does not contain {expect:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_binary_is_refused_or_read_but_never_panics() {
+        let wasm = wat::parse_str(
+            r#"(component
+                (import "acme:db/query@1.0.0" (instance))
+                (core module $m (func (export "f") nop) (memory 1)))"#,
+        )
+        .expect("a component");
+        for cut in 0..wasm.len() {
+            // A cut between sections leaves a shorter valid binary.
+            if let Ok(info) = inspect(&wasm[..cut]) {
+                assert!(info.exports.is_empty());
+            }
+        }
+        for at in 8..wasm.len() {
+            let mut broken = wasm.clone();
+            broken[at] ^= 0xff;
+            let _ = inspect(&broken);
+        }
+    }
+
+    #[test]
+    fn imports_and_exports_are_those_of_the_outermost_level() {
+        for (text, kind, imports, exports) in [
+            (
+                r#"(module
+                    (import "env" "a" (func)) (import "env" "a" (func)) (import "b" "c" (memory 1))
+                    (func (export "_start")) (func (export "other")))"#,
+                ImageKind::Module,
+                &["env.a", "b.c"][..],
+                &["_start", "other"][..],
+            ),
+            (
+                r#"(component
+                    (import "a:b/c@1.0.0" (instance))
+                    (import "f" (func))
+                    (core module (import "inner" "x" (func)) (func (export "y")))
+                    (component (import "deep:er/d@1.0.0" (instance)))
+                    (instance $i)
+                    (export "d:e/f@0.2.0" (instance $i)))"#,
+                ImageKind::Component,
+                &["a:b/c@1.0.0", "f"],
+                &["d:e/f@0.2.0"],
+            ),
+            ("(module)", ImageKind::Module, &[], &[]),
+        ] {
+            let wasm = wat::parse_str(text).expect(text);
+            let info = inspect(&wasm).expect(text);
+            assert_eq!(info.kind, kind, "{text}");
+            assert_eq!(info.imports, imports, "{text}");
+            assert_eq!(info.exports, exports, "{text}");
+            assert_eq!(info.size_bytes, wasm.len() as u64);
+        }
+    }
+}

@@ -175,7 +175,7 @@ impl ResourceLimiter for Limits {
 
 /// Bytes for people: whole mebibytes where they are, else kibibytes.
 fn mib(bytes: u64) -> String {
-    if bytes % (1 << 20) == 0 {
+    if bytes.is_multiple_of(1 << 20) {
         format!("{} MiB", bytes >> 20)
     } else if bytes >= 10 << 20 {
         format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
@@ -208,7 +208,7 @@ mod tests {
             assert_eq!((container.used(), node.used()), (held, held), "{name}");
             drop(limits);
             assert_eq!((container.used(), node.used()), (0, 0), "{name}");
-            assert_eq!(container.peak() >= held, true, "{name}");
+            assert!(container.peak() >= held, "{name}");
         }
     }
 

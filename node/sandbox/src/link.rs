@@ -4,11 +4,12 @@ use crate::error::{ImageError, SandboxError, wasmtime_chain};
 use crate::inspect::{ImageInfo, ImageKind};
 use crate::state::{Guest, HasProgram, ModuleGuest, ProgramView};
 use wasmtime::{Engine, Linker, component};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::cli::environment;
 
 /// Interfaces that components may import, at any 0.2 version. A test holds this list against the
 /// linker.
-const INTERFACES: [&str; 32] = [
+const INTERFACES: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -38,10 +39,6 @@ const INTERFACES: [&str; 32] = [
     "wasi:sockets/tcp-create-socket",
     "wasi:sockets/udp",
     "wasi:sockets/udp-create-socket",
-    // Types only, which other interfaces use.
-    "wasi:cli/imports",
-    "wasi:clocks/imports",
-    "wasi:random/imports",
 ];
 
 /// The module that WASI 0.1 guests import from.
@@ -74,6 +71,13 @@ impl Linkers {
         wasmtime_wasi::p1::add_to_linker_async(&mut module, |guest: &mut ModuleGuest| {
             &mut guest.wasi
         })?;
+        // wasmtime traps upon codes above 125, which its own command line has no use for. A
+        // container may end with any: 137 and 143 are the most common of all.
+        module.allow_shadowing(true);
+        module.func_wrap(WASI_P1, "proc_exit", |code: i32| -> wasmtime::Result<()> {
+            Err(I32Exit(code).into())
+        })?;
+        module.allow_shadowing(false);
         Ok(Self { component, module })
     }
 }
@@ -115,8 +119,6 @@ pub(crate) fn is_0_2(name: &str) -> Option<&str> {
 
 /// The functions of WASI 0.1.
 const P1_FUNCTIONS: [&str; 46] = [
-    "adapter_close_badfd",
-    "adapter_open_badfd",
     "args_get",
     "args_sizes_get",
     "clock_res_get",
@@ -160,5 +162,96 @@ const P1_FUNCTIONS: [&str; 46] = [
     "random_get",
     "sched_yield",
     "sock_accept",
+    "sock_recv",
+    "sock_send",
     "sock_shutdown",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Limits, MemoryAccount};
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use wasmtime::component::Component;
+
+    /// Whether the linker knows the name: a function is asked for where it has an interface, and
+    /// the refusal tells the two apart.
+    fn linked(linkers: &Linkers, engine: &Engine, import: &str) -> bool {
+        let text = format!("(component (import \"{import}\" (func)))");
+        let wasm = wat::parse_str(text).expect("a component");
+        let component = Component::new(engine, wasm).expect("compiles");
+        let error = match linkers.component.instantiate_pre(&component) {
+            Ok(_) => panic!("{import} is a function"),
+            Err(error) => wasmtime_chain(&error),
+        };
+        match (
+            error.contains("expected function found instance"),
+            error.contains("implementation is missing"),
+        ) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => panic!("{import}: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_linker_has_every_interface_of_the_list() {
+        let engine = Engine::default();
+        let linkers = Linkers::new(&engine).expect("linkers");
+        for interface in INTERFACES {
+            for version in ["0.2.0", "0.2.3", "0.2.12"] {
+                let import = format!("{interface}@{version}");
+                assert!(provides(ImageKind::Component, &import), "{import}");
+                assert!(linked(&linkers, &engine, &import), "{import}");
+            }
+        }
+        for import in ["acme:db/query@0.2.0", "wasi:cli/environment@0.3.0"] {
+            assert!(!provides(ImageKind::Component, import), "{import}");
+            assert!(!linked(&linkers, &engine, import), "{import}");
+        }
+    }
+
+    #[test]
+    fn the_functions_of_wasi_0_1_are_those_of_the_linker() {
+        let engine = Engine::default();
+        let linkers = Linkers::new(&engine).expect("linkers");
+        let account = || Arc::new(MemoryAccount::new(None));
+        let guest = ModuleGuest::for_tests(Limits::new(account(), account()));
+        let mut store = wasmtime::Store::new(&engine, guest);
+        let linked: BTreeSet<String> = linkers
+            .module
+            .iter(&mut store)
+            .map(|(module, name, _)| {
+                assert_eq!(module, WASI_P1);
+                name.to_owned()
+            })
+            .collect();
+        let listed = P1_FUNCTIONS.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(linked, listed);
+    }
+
+    #[test]
+    fn only_released_0_2_versions_are_provided() {
+        for (import, expect) in [
+            ("wasi:cli/environment@0.2.0", true),
+            ("wasi:cli/environment@0.2.99", true),
+            ("wasi:cli/environment@0.2.0-rc-2023-11-10", false),
+            ("wasi:cli/environment@0.3.0", false),
+            ("wasi:cli/environment", false),
+            ("wasi:cli/environment@", false),
+            ("acme:db/query@0.2.0", false),
+            ("environment@0.2.0", false),
+        ] {
+            assert_eq!(provides(ImageKind::Component, import), expect, "{import}");
+        }
+        for (import, expect) in [
+            ("wasi_snapshot_preview1.fd_write", true),
+            ("wasi_snapshot_preview1.fd_wrote", false),
+            ("wasi_unstable.fd_write", false),
+            ("env.printf", false),
+        ] {
+            assert_eq!(provides(ImageKind::Module, import), expect, "{import}");
+        }
+    }
+}

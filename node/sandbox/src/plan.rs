@@ -187,7 +187,7 @@ mod tests {
                 "a large server",
                 machine(512, 1 << 20),
                 None,
-                16_256,
+                16_131,
                 "address",
             ),
             (

@@ -225,3 +225,13 @@ impl Limited for ModuleGuest {
         &mut self.limits
     }
 }
+
+#[cfg(test)]
+impl ModuleGuest {
+    pub(crate) fn for_tests(limits: Limits) -> Self {
+        Self {
+            wasi: WasiCtx::builder().build_p1(),
+            limits,
+        }
+    }
+}

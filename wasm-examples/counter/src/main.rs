@@ -2,10 +2,9 @@
 //!
 //! `counter [N] [PAUSE_MS]`, or the environment's `COUNT` and `PAUSE_MS`; 10 and 0 by default.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
-fn main() -> ExitCode {
+fn main() {
     let mut args = std::env::args().skip(1);
     let setting = |arg: Option<String>, name: &str, default: u64| match arg
         .or_else(|| std::env::var(name).ok())
@@ -21,7 +20,7 @@ fn main() -> ExitCode {
         Ok((count, pause)) => (count, Duration::from_millis(pause)),
         Err(reason) => {
             eprintln!("counter: {reason}");
-            return ExitCode::from(2);
+            exit::with(2);
         }
     };
     for n in 1..=count {
@@ -30,5 +29,4 @@ fn main() -> ExitCode {
             std::thread::sleep(pause);
         }
     }
-    ExitCode::SUCCESS
 }

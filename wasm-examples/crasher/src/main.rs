@@ -15,7 +15,7 @@ fn main() {
     eprintln!("crasher: about to {}", words.join(" "));
     match words.as_slice() {
         ["exit", code] => match code.parse() {
-            Ok(code) => std::process::exit(code),
+            Ok(code) => exit::with(code),
             Err(_) => unknown(&words),
         },
         ["panic"] => panic!("asked to"),
@@ -30,7 +30,7 @@ fn main() {
 
 fn unknown(words: &[&str]) -> ! {
     eprintln!("crasher: {words:?} is none of: exit CODE, panic, trap, recurse, divide");
-    std::process::exit(2);
+    exit::with(2);
 }
 
 /// A trap without a word, as a C program's abort gives.

@@ -13,7 +13,7 @@ fn main() {
             Ok(number) => Some(number),
             Err(error) => {
                 eprintln!("memhog: {name} is {text:?}: {error}");
-                std::process::exit(2);
+                exit::with(2);
             }
         }
     };

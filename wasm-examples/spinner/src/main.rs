@@ -15,7 +15,7 @@ fn main() {
         }
         Some(Err((text, error))) => {
             eprintln!("spinner: SECONDS is {text:?}: {error}");
-            std::process::exit(2);
+            exit::with(2);
         }
     };
     println!("spinning");
