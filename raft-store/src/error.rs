@@ -1,0 +1,184 @@
+//! What can go wrong, said so that a person can act on it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::kv::Revision;
+
+/// Why a request failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The revision asked for has been compacted away.
+    #[error("revision {requested} has been compacted: the oldest that can be read is {compacted}")]
+    Compacted {
+        /// What was asked for.
+        requested: Revision,
+        /// The store's compaction point: the oldest revision that can still be read. Watches start behind it.
+        compacted: Revision,
+    },
+    /// The revision asked for does not exist yet.
+    #[error("revision {requested} is in the future: the store is at revision {current}")]
+    FutureRevision {
+        /// What was asked for.
+        requested: Revision,
+        /// The newest revision.
+        current: Revision,
+    },
+    /// A transaction writes one key twice.
+    #[error("a transaction may write a key once, but this one writes {} again", key.escape_ascii())]
+    DuplicateKey {
+        /// The key written twice.
+        key: Bytes,
+    },
+    /// A key is empty.
+    #[error("a key must not be empty ({what})")]
+    EmptyKey {
+        /// Where the key was given.
+        what: &'static str,
+    },
+    /// A request is larger than the store takes.
+    #[error("{what} is {size}, the store takes at most {max}")]
+    TooLarge {
+        /// What is too large, with its unit.
+        what: &'static str,
+        /// Its size.
+        size: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// Too many requests wait for the log; nothing was written. Retry with a pause.
+    #[error(
+        "the store is overloaded: no place in its queue of {queue_bytes} bytes for {waited:?}; retry after a pause"
+    )]
+    Overloaded {
+        /// The queue's bound.
+        queue_bytes: usize,
+        /// How long the request waited for a place.
+        waited: Duration,
+    },
+    /// The store did not answer in time. A write may or may not have happened.
+    #[error(
+        "{what} was not answered within {after:?}; a write may still take effect: read before retrying"
+    )]
+    Timeout {
+        /// What was attempted.
+        what: &'static str,
+        /// How long it took.
+        after: Duration,
+    },
+    /// Another member leads, and this one could not find out what became of the write.
+    #[error("this member does not lead the group{}", leader.map_or_else(String::new, |id| format!(", member {id:016x} does")))]
+    NotLeader {
+        /// The leader's id, if known.
+        leader: Option<u64>,
+        /// Whether the write may have happened nevertheless.
+        outcome_unknown: bool,
+    },
+    /// The member has stopped and serves nothing more.
+    #[error("the store has stopped: {cause}")]
+    Stopped {
+        /// Why.
+        cause: StopCause,
+    },
+}
+
+impl Error {
+    /// Whether the request may have taken effect although it failed: read before doing it again.
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Stopped { .. } => true,
+            Self::NotLeader {
+                outcome_unknown, ..
+            } => *outcome_unknown,
+            _ => false,
+        }
+    }
+}
+
+/// Why a member stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopCause {
+    /// It was asked to.
+    #[error("it was shut down")]
+    Shutdown,
+    /// Writing or syncing failed. What the disk holds is then unknown, so the member does not go on; it recovers
+    /// from what is durable when it is opened again.
+    #[error("{what} failed ({error}); check the disk and its free space, then restart this member")]
+    Disk {
+        /// What was attempted, with the path.
+        what: String,
+        /// The system's words.
+        error: Arc<str>,
+    },
+    /// The log or the state contradicts itself.
+    #[error("{what}; this is a bug or damaged memory: restart this member, which replays its log")]
+    Broken {
+        /// What was found.
+        what: Arc<str>,
+    },
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another store has the directory open.
+    #[error(
+        "the data directory {} is in use by another store: stop that one first, or give this one its own directory",
+        dir.display()
+    )]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// A file is damaged: bits flipped, or parts missing that were once synced.
+    #[error("{} is damaged: {what}; restore this member from a snapshot or another member", file.display())]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// What was found, where.
+        what: String,
+    },
+    /// A file was written by a version of this program that this one does not know.
+    #[error("{} has the format version {found}, this program reads {supported}: use the program that wrote it, or a newer one", file.display())]
+    UnknownFormat {
+        /// The file.
+        file: PathBuf,
+        /// The version it carries.
+        found: u32,
+        /// The version understood here.
+        supported: u32,
+    },
+    /// The configuration contradicts itself or the data directory.
+    #[error("{what}")]
+    Config {
+        /// What is wrong.
+        what: String,
+    },
+    /// Reading or writing failed.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The member stopped while it was starting.
+    #[error("the store stopped while it was starting: {0}")]
+    Stopped(StopCause),
+}
+
+impl OpenError {
+    /// An I/O error with what was attempted, where.
+    pub(crate) fn io(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}

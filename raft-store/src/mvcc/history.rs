@@ -1,0 +1,111 @@
+//! History: what watches read, and how it ends.
+
+use imbl::Vector;
+
+use super::{Events, PastKey, State};
+use crate::error::Error;
+use crate::kv::{Event, Revision};
+
+/// What an event costs beside the bytes it keeps alive: the event, its share of the log, an entry of `past`.
+const EVENT_OVERHEAD_BYTES: usize = 400;
+
+/// What compacting an event away would free: its records, and the version that it ended.
+fn event_bytes(event: &Event) -> usize {
+    let ended = event
+        .prev_kv
+        .as_ref()
+        .map_or(0, |prev| prev.key.len() + prev.value.len());
+    EVENT_OVERHEAD_BYTES + ended
+}
+
+/// What compacting a revision away would free.
+pub(super) fn events_bytes(events: &[Event]) -> usize {
+    events.iter().map(event_bytes).sum()
+}
+
+impl State {
+    /// The events of up to `max` revisions from `from` on, with the revision of the first.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] if `from` is not in history any more. Stricter than etcd, which allows a watch from the
+    /// compaction point itself and then leaves out deletions made there.
+    pub(crate) fn events_from(&self, from: Revision, max: usize) -> Result<Vector<Events>, Error> {
+        let start = self.log_start();
+        if from < start && self.compacted > 0 {
+            return Err(Error::Compacted {
+                requested: from,
+                compacted: self.compacted,
+            });
+        }
+        // Cannot truncate: a log longer than the address space does not fit in memory.
+        let skip = (from.max(start) - start).min(self.log.len() as u64) as usize;
+        Ok(self.log.skip(skip).take(max.min(self.log.len() - skip)))
+    }
+
+    /// Forgets what ended at or before revision `at`. Keys as they were at `at`, and everything since, stay readable.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] if this point was reached before, [`Error::FutureRevision`] if it is to come.
+    pub(crate) fn compact(&mut self, at: Revision) -> Result<(), Error> {
+        if at <= self.compacted {
+            return Err(Error::Compacted {
+                requested: at,
+                compacted: self.compacted,
+            });
+        }
+        if at > self.revision {
+            return Err(Error::FutureRevision {
+                requested: at,
+                current: self.revision,
+            });
+        }
+        let dropped = (at + 1).saturating_sub(self.log_start()) as usize;
+        let kept = self.log.split_off(dropped);
+        let dropped = std::mem::replace(&mut self.log, kept);
+        self.compacted = at;
+        if !dropped.is_empty() {
+            self.history_bytes -= dropped
+                .iter()
+                .map(|events| events_bytes(events))
+                .sum::<usize>();
+            self.swept_later.push_back(dropped);
+        }
+        Ok(())
+    }
+
+    /// The point to compact to once history outgrows its bounds: the middle of it, so that the work is done rarely.
+    pub(crate) fn overdue_compaction(
+        &self,
+        bytes_max: usize,
+        revisions_max: u64,
+    ) -> Option<Revision> {
+        let len = self.log.len() as u64;
+        (len > 1 && (self.history_bytes > bytes_max || len > revisions_max))
+            .then(|| self.revision - len / 2)
+    }
+
+    /// Clears the versions of up to `revisions` compacted revisions out of memory. Returns whether more are left.
+    ///
+    /// Changes nothing that can be seen, so members need not do it in step.
+    pub(crate) fn sweep(&mut self, revisions: usize) -> bool {
+        for _ in 0..revisions {
+            let Some(stretch) = self.swept_later.front_mut() else {
+                return false;
+            };
+            match stretch.pop_front() {
+                Some(events) => {
+                    for event in events.iter().filter(|event| event.prev_kv.is_some()) {
+                        self.past.remove(&PastKey {
+                            key: event.kv.key.clone(),
+                            until: event.kv.mod_revision,
+                        });
+                    }
+                }
+                None => {
+                    self.swept_later.pop_front();
+                }
+            }
+        }
+        !self.swept_later.is_empty()
+    }
+}

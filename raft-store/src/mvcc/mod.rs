@@ -1,0 +1,86 @@
+//! The state machine: what the store holds, as a pure function of the commands applied to it.
+//!
+//! No clock, no I/O, no randomness, no locks: two members that apply the same commands hold the same state. The parts:
+//! - `live`: every key that exists now, a persistent ordered map, so that a consistent copy costs a reference count;
+//! - `past`: versions that were superseded or deleted after the compaction point, by key and the revision that
+//!   ended them, for reads at older revisions;
+//! - `log`: the events of each revision after the compaction point, for watches. Every revision that wrote has exactly
+//!   one entry, so the revision gives the place.
+
+mod apply;
+mod history;
+mod read;
+#[cfg(test)]
+mod reference;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::{OrdMap, Vector};
+
+use crate::kv::{Event, KeyValue, Revision};
+
+pub(crate) use apply::check_txn;
+pub(crate) use restore::{Change, Restore};
+
+/// The events of one revision, shared by history and every watcher.
+pub(crate) type Events = Arc<[Event]>;
+
+/// The revision of a store that nothing was written to, as in etcd.
+pub(crate) const FIRST_REVISION: Revision = 1;
+
+/// A version of a key that is no longer the newest, found by key and the revision that ended it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PastKey {
+    key: Bytes,
+    until: Revision,
+}
+
+/// Everything the store holds. A clone is a consistent copy that costs some reference counts.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    revision: Revision,
+    compacted: Revision,
+    live: OrdMap<Bytes, Arc<KeyValue>>,
+    past: OrdMap<PastKey, Arc<KeyValue>>,
+    log: Vector<Events>,
+    /// What compaction to the newest revision would free, estimated; see [`history::event_bytes`].
+    history_bytes: usize,
+    /// Compacted stretches of the log whose versions still sit in `past`. No read can see them any more; they are
+    /// cleared in small steps ([`State::sweep`]) so that a large compaction never holds up a write.
+    swept_later: VecDeque<Vector<Events>>,
+}
+
+impl State {
+    /// An empty store.
+    pub(crate) fn new() -> Self {
+        Self {
+            revision: FIRST_REVISION,
+            compacted: 0,
+            live: OrdMap::new(),
+            past: OrdMap::new(),
+            log: Vector::new(),
+            history_bytes: 0,
+            swept_later: VecDeque::new(),
+        }
+    }
+
+    /// The newest revision.
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The oldest revision that can be read; 0 if nothing was ever compacted.
+    pub(crate) fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// The first revision whose events are in `log`, were there one.
+    fn log_start(&self) -> Revision {
+        self.compacted.max(FIRST_REVISION) + 1
+    }
+}

@@ -1,0 +1,496 @@
+//! Snapshots on disk.
+//!
+//! ```text
+//! "EUSTSNAP" | u32 format | u32 crc32 of the format | block .. | end block
+//! block: u32 length | u32 crc32 of length and message | Block, protobuf
+//! ```
+//! Numbers are little endian. The first block is the head, then come blocks of keys as they were at the compaction point,
+//! then blocks of revisions since, then the end, which counts what came before it. A file is written under another
+//! name and renamed when it is complete and synced.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use prost::Message;
+use raft::eraftpb::ConfState;
+
+use super::dir::{sync_dir, write_whole};
+use super::log::Position;
+use crate::error::OpenError;
+use crate::kv::KeyValue;
+use crate::mvcc::{Change, Restore, State};
+
+const MAGIC: &[u8; 8] = b"EUSTSNAP";
+const FORMAT: u32 = 1;
+const EXTENSION: &str = "snapshot";
+/// Blocks are closed at about this size.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// What a snapshot is of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Meta {
+    pub(super) cluster_id: u64,
+    /// The last entry whose effect is in it.
+    pub(super) position: Position,
+    /// The group as of that entry.
+    pub(super) conf_state: ConfState,
+}
+
+/// A snapshot read back.
+pub(super) struct Loaded {
+    pub(super) meta: Meta,
+    pub(super) state: State,
+    pub(super) bytes: u64,
+}
+
+/// Writes a snapshot, then removes those before it. Returns its size in bytes.
+pub(super) fn write(
+    dir: &Path,
+    meta: &Meta,
+    state: &State,
+    cancelled: &AtomicBool,
+) -> io::Result<u64> {
+    let path = dir.join(format!(
+        "{:016x}-{:016x}.{EXTENSION}",
+        meta.position.index, meta.position.term
+    ));
+    let mut bytes = 0;
+    write_whole(&path, |file| {
+        let mut writer = Writer {
+            out: BufWriter::with_capacity(BLOCK_BYTES, file),
+            end: proto::End::default(),
+            bytes: 0,
+            cancelled,
+        };
+        writer.write_state(meta, state)?;
+        bytes = writer.bytes;
+        writer.out.flush()
+    })?;
+    for old in list(dir)? {
+        if old != path {
+            fs::remove_file(old)?;
+        }
+    }
+    sync_dir(dir)?;
+    Ok(bytes)
+}
+
+/// Reads the newest snapshot; `None` if there is none.
+pub(super) fn load(dir: &Path) -> Result<Option<Loaded>, OpenError> {
+    let snapshots = list(dir).map_err(OpenError::io("listing", dir))?;
+    // The names sort by index.
+    let Some(path) = snapshots.into_iter().max() else {
+        return Ok(None);
+    };
+    let file = File::open(&path).map_err(OpenError::io("opening", &path))?;
+    let left = file
+        .metadata()
+        .map_err(OpenError::io("measuring", &path))?
+        .len();
+    let mut reader = Reader {
+        input: BufReader::with_capacity(BLOCK_BYTES, file),
+        left,
+    };
+    match reader.read_state() {
+        Ok((meta, state)) => Ok(Some(Loaded {
+            meta,
+            state,
+            bytes: left,
+        })),
+        Err(Unreadable::Format(found)) => Err(OpenError::UnknownFormat {
+            file: path,
+            found,
+            supported: FORMAT,
+        }),
+        Err(Unreadable::Corrupt(what)) => Err(OpenError::Corrupt { file: path, what }),
+        Err(Unreadable::Io(error)) => Err(OpenError::io("reading", path)(error)),
+    }
+}
+
+fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(dir)? {
+        let path = file?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == EXTENSION)
+        {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+struct Writer<'a, W> {
+    out: W,
+    end: proto::End,
+    bytes: u64,
+    cancelled: &'a AtomicBool,
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn write_state(&mut self, meta: &Meta, state: &State) -> io::Result<()> {
+        self.raw(MAGIC)?;
+        self.raw(&FORMAT.to_le_bytes())?;
+        self.raw(&crc32fast::hash(&FORMAT.to_le_bytes()).to_le_bytes())?;
+        self.block(proto::Kind::Head(proto::Head {
+            cluster_id: meta.cluster_id,
+            index: meta.position.index,
+            term: meta.position.term,
+            voters: meta.conf_state.voters.clone(),
+            learners: meta.conf_state.learners.clone(),
+            compacted: state.compacted(),
+            revision: state.revision(),
+        }))?;
+
+        let mut keys = proto::Keys::default();
+        let mut pending = 0;
+        let mut result = Ok(());
+        state.visit_base(|kv| {
+            if result.is_err() {
+                return;
+            }
+            pending += kv.key.len() + kv.value.len();
+            keys.kvs.push((&**kv).into());
+            if pending >= BLOCK_BYTES {
+                pending = 0;
+                result = self.block(proto::Kind::Keys(std::mem::take(&mut keys)));
+            }
+        });
+        result?;
+        if !keys.kvs.is_empty() {
+            self.block(proto::Kind::Keys(keys))?;
+        }
+
+        let mut revisions = proto::Revisions::default();
+        let mut pending = 0;
+        for events in state.log() {
+            let changes: Vec<proto::Change> = events
+                .iter()
+                .map(|event| Change::from(event).into())
+                .collect();
+            pending += changes.iter().map(Message::encoded_len).sum::<usize>();
+            revisions.revisions.push(proto::Revision { changes });
+            if pending >= BLOCK_BYTES {
+                pending = 0;
+                self.block(proto::Kind::Revisions(std::mem::take(&mut revisions)))?;
+            }
+        }
+        if !revisions.revisions.is_empty() {
+            self.block(proto::Kind::Revisions(revisions))?;
+        }
+        let end = self.end;
+        self.block(proto::Kind::End(end))
+    }
+
+    fn block(&mut self, kind: proto::Kind) -> io::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::new(
+                io::ErrorKind::Interrupted,
+                "the store is shutting down",
+            ));
+        }
+        match &kind {
+            proto::Kind::Keys(keys) => self.end.keys += keys.kvs.len() as u64,
+            proto::Kind::Revisions(revisions) => {
+                self.end.revisions += revisions.revisions.len() as u64;
+            }
+            proto::Kind::Head(_) | proto::Kind::End(_) => {}
+        }
+        self.end.blocks += 1;
+        let message = proto::Block { kind: Some(kind) }.encode_to_vec();
+        let len = u32::try_from(message.len())
+            .map_err(|_| io::Error::other("a block of a snapshot is larger than 4 GiB"))?
+            .to_le_bytes();
+        self.raw(&len)?;
+        self.raw(&block_checksum(len, &message).to_le_bytes())?;
+        self.raw(&message)
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+}
+
+fn block_checksum(len: [u8; 4], message: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&len);
+    hasher.update(message);
+    hasher.finalize()
+}
+
+enum Unreadable {
+    Format(u32),
+    Corrupt(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Corrupt("it is cut off".to_owned())
+        } else {
+            Self::Io(error)
+        }
+    }
+}
+
+impl From<String> for Unreadable {
+    fn from(what: String) -> Self {
+        Self::Corrupt(what)
+    }
+}
+
+struct Reader<R> {
+    input: R,
+    left: u64,
+}
+
+impl<R: Read> Reader<R> {
+    fn read_state(&mut self) -> Result<(Meta, State), Unreadable> {
+        let corrupt = |what: &str| Err(Unreadable::Corrupt(what.to_owned()));
+        if &self.array::<8>()? != MAGIC {
+            return corrupt("it does not begin as a snapshot does");
+        }
+        let format = self.array::<4>()?;
+        if crc32fast::hash(&format) != u32::from_le_bytes(self.array()?) {
+            return corrupt("the checksum of its format does not match");
+        }
+        let format = u32::from_le_bytes(format);
+        if format != FORMAT {
+            return Err(Unreadable::Format(format));
+        }
+        let proto::Kind::Head(head) = self.block()? else {
+            return corrupt("its first block is not a head");
+        };
+        let mut restore = Restore::new(head.compacted);
+        let mut seen = proto::End {
+            blocks: 1,
+            ..proto::End::default()
+        };
+        loop {
+            match self.block()? {
+                proto::Kind::Keys(keys) => {
+                    seen.keys += keys.kvs.len() as u64;
+                    for kv in keys.kvs {
+                        restore.base(kv.into())?;
+                    }
+                }
+                proto::Kind::Revisions(revisions) => {
+                    seen.revisions += revisions.revisions.len() as u64;
+                    for revision in revisions.revisions {
+                        let changes = revision.changes.into_iter().map(TryInto::try_into);
+                        restore.revision(changes.collect::<Result<_, String>>()?)?;
+                    }
+                }
+                proto::Kind::End(end) if end == seen && self.left == 0 => break,
+                proto::Kind::End(_) => return corrupt("it does not end where it says"),
+                proto::Kind::Head(_) => return corrupt("it has a second head"),
+            }
+            seen.blocks += 1;
+        }
+        let state = restore.finish();
+        if state.revision() != head.revision {
+            return Err(Unreadable::Corrupt(format!(
+                "its head says revision {}, its content comes to {}",
+                head.revision,
+                state.revision()
+            )));
+        }
+        let mut conf_state = ConfState::default();
+        conf_state.voters = head.voters;
+        conf_state.learners = head.learners;
+        let meta = Meta {
+            cluster_id: head.cluster_id,
+            position: Position {
+                index: head.index,
+                term: head.term,
+            },
+            conf_state,
+        };
+        Ok((meta, state))
+    }
+
+    fn block(&mut self) -> Result<proto::Kind, Unreadable> {
+        let len = self.array()?;
+        let checksum = u32::from_le_bytes(self.array()?);
+        let bytes = u32::from_le_bytes(len);
+        // Checked before memory is reserved for it.
+        if u64::from(bytes) > self.left {
+            return Err(Unreadable::Corrupt("it is cut off".to_owned()));
+        }
+        let mut message = vec![0; bytes as usize];
+        self.input.read_exact(&mut message)?;
+        self.left -= u64::from(bytes);
+        if block_checksum(len, &message) != checksum {
+            return Err(Unreadable::Corrupt(format!(
+                "the checksum of the block that ends {} bytes before its end does not match",
+                self.left
+            )));
+        }
+        // Decoding from a slice gives every key and value an allocation of its own.
+        proto::Block::decode(&message[..])
+            .map_err(|error| error.to_string())?
+            .kind
+            .ok_or_else(|| Unreadable::Corrupt("a block is of no known kind".to_owned()))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        let mut bytes = [0; N];
+        self.input.read_exact(&mut bytes)?;
+        self.left = self.left.saturating_sub(N as u64);
+        Ok(bytes)
+    }
+}
+
+/// The wire form. Tags are never reused.
+mod proto {
+    use super::Bytes;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Block {
+        #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+        pub(super) kind: Option<Kind>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(super) enum Kind {
+        #[prost(message, tag = "1")]
+        Head(Head),
+        #[prost(message, tag = "2")]
+        Keys(Keys),
+        #[prost(message, tag = "3")]
+        Revisions(Revisions),
+        #[prost(message, tag = "4")]
+        End(End),
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Head {
+        #[prost(fixed64, tag = "1")]
+        pub(super) cluster_id: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) index: u64,
+        #[prost(uint64, tag = "3")]
+        pub(super) term: u64,
+        #[prost(fixed64, repeated, tag = "4")]
+        pub(super) voters: Vec<u64>,
+        #[prost(fixed64, repeated, tag = "5")]
+        pub(super) learners: Vec<u64>,
+        #[prost(uint64, tag = "6")]
+        pub(super) compacted: u64,
+        #[prost(uint64, tag = "7")]
+        pub(super) revision: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Keys {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) kvs: Vec<KeyValue>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Revisions {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) revisions: Vec<Revision>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Revision {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) changes: Vec<Change>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Change {
+        #[prost(oneof = "ChangeKind", tags = "1, 2")]
+        pub(super) kind: Option<ChangeKind>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(super) enum ChangeKind {
+        #[prost(message, tag = "1")]
+        Put(KeyValue),
+        #[prost(bytes = "bytes", tag = "2")]
+        Delete(Bytes),
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct KeyValue {
+        #[prost(bytes = "bytes", tag = "1")]
+        pub(super) key: Bytes,
+        #[prost(bytes = "bytes", tag = "2")]
+        pub(super) value: Bytes,
+        #[prost(uint64, tag = "3")]
+        pub(super) create_revision: u64,
+        #[prost(uint64, tag = "4")]
+        pub(super) mod_revision: u64,
+        #[prost(uint64, tag = "5")]
+        pub(super) version: u64,
+        #[prost(int64, tag = "6")]
+        pub(super) lease: i64,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(super) struct End {
+        #[prost(uint64, tag = "1")]
+        pub(super) blocks: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) keys: u64,
+        #[prost(uint64, tag = "3")]
+        pub(super) revisions: u64,
+    }
+}
+
+impl From<&KeyValue> for proto::KeyValue {
+    fn from(kv: &KeyValue) -> Self {
+        Self {
+            key: kv.key.clone(),
+            value: kv.value.clone(),
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+        }
+    }
+}
+
+impl From<proto::KeyValue> for KeyValue {
+    fn from(kv: proto::KeyValue) -> Self {
+        Self {
+            key: kv.key,
+            value: kv.value,
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+        }
+    }
+}
+
+impl From<Change> for proto::Change {
+    fn from(change: Change) -> Self {
+        Self {
+            kind: Some(match change {
+                Change::Put(kv) => proto::ChangeKind::Put((&kv).into()),
+                Change::Delete(key) => proto::ChangeKind::Delete(key),
+            }),
+        }
+    }
+}
+
+impl TryFrom<proto::Change> for Change {
+    type Error = String;
+
+    fn try_from(change: proto::Change) -> Result<Self, String> {
+        match change.kind {
+            Some(proto::ChangeKind::Put(kv)) => Ok(Self::Put(kv.into())),
+            Some(proto::ChangeKind::Delete(key)) => Ok(Self::Delete(key)),
+            None => Err("a change is of no known kind".to_owned()),
+        }
+    }
+}
