@@ -108,21 +108,6 @@ pub fn dns1035_label(value: &str) -> Problems {
     problems
 }
 
-/// A domain name with at least two labels, such as the class of a signer: `example.com`.
-pub fn fully_qualified_name(value: &str) -> Problems {
-    if value.is_empty() {
-        return vec!["must be non-empty".to_owned()];
-    }
-    let problems = dns1123_subdomain(value);
-    if !problems.is_empty() {
-        return problems;
-    }
-    if value.split('.').count() < 3 {
-        return vec!["should be a domain with at least three segments separated by dots".to_owned()];
-    }
-    Vec::new()
-}
-
 /// `name` or `example.com/name`: keys of labels and annotations, finalizers, resources.
 pub fn qualified_name(value: &str) -> Problems {
     let mut problems = Vec::new();

@@ -1,0 +1,225 @@
+//! Deployment: a template, and how to get from one version of it to the next.
+
+use euston_api::field::{ErrorList, Path};
+use euston_api::int_or_percent::{percent, validate_at_most_all, validate_non_negative};
+use euston_api::selector::format_label_selector;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentStatus, DeploymentStrategy as Rollout,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+use super::{cells, pod_spec, workload};
+use crate::registry::strategy::{AGE, Column, NAME, Scale, Strategy};
+
+const ROLLING_UPDATE: &str = "RollingUpdate";
+const RECREATE: &str = "Recreate";
+/// Old ReplicaSets that are kept for a rollback.
+const HISTORY: i32 = 10;
+const PROGRESS_SECONDS: i32 = 600;
+
+/// The rules of Deployments.
+pub struct DeploymentStrategy;
+
+impl Strategy for DeploymentStrategy {
+    type Object = Deployment;
+
+    fn default(&self, deployment: &mut Deployment) {
+        let spec = &mut deployment.spec;
+        spec.replicas.get_or_insert(1);
+        spec.revision_history_limit.get_or_insert(HISTORY);
+        spec.progress_deadline_seconds.get_or_insert(PROGRESS_SECONDS);
+        let rollout = spec.strategy.get_or_insert_default();
+        if rollout.type_.as_deref().is_none_or(str::is_empty) {
+            rollout.type_ = Some(ROLLING_UPDATE.to_owned());
+        }
+        if rollout.type_.as_deref() == Some(ROLLING_UPDATE) {
+            let rolling = rollout.rolling_update.get_or_insert_default();
+            let quarter = || IntOrString::String("25%".to_owned());
+            rolling.max_unavailable.get_or_insert_with(quarter);
+            rolling.max_surge.get_or_insert_with(quarter);
+        }
+        workload::default_template(&mut spec.template);
+    }
+
+    fn prepare_for_create(&self, deployment: &mut Deployment) {
+        deployment.status = Some(DeploymentStatus::default());
+    }
+
+    fn validate(&self, deployment: &Deployment) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = &deployment.spec;
+        let path = Path::new("spec");
+        errors.non_negative(path.child("replicas"), spec.replicas.unwrap_or_default().into());
+        let template = Some(&spec.template);
+        workload::validate_selector(&spec.selector, template, "deployment", &path, &mut errors);
+        workload::validate_template(&spec.template, &path.child("template"), &mut errors);
+        if let Some(rollout) = &spec.strategy {
+            validate_rollout(rollout, &path.child("strategy"), &mut errors);
+        }
+        let ready = spec.min_ready_seconds.unwrap_or_default();
+        errors.non_negative(path.child("minReadySeconds"), ready.into());
+        if let Some(limit) = spec.revision_history_limit {
+            errors.non_negative(path.child("revisionHistoryLimit"), limit.into());
+        }
+        if let Some(seconds) = spec.progress_deadline_seconds {
+            let path = path.child("progressDeadlineSeconds");
+            errors.non_negative(path.clone(), seconds.into());
+            if seconds <= ready {
+                errors.invalid(path, seconds, "must be greater than minReadySeconds");
+            }
+        }
+        errors
+    }
+
+    fn prepare_for_update(&self, new: &mut Deployment, old: &Deployment) {
+        new.status.clone_from(&old.status);
+    }
+
+    fn validate_update(&self, new: &Deployment, old: &Deployment) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("spec").child("selector");
+        errors.immutable(path, &new.spec.selector, &old.spec.selector);
+        errors
+    }
+
+    fn prepare_for_status_update(&self, new: &mut Deployment, old: &Deployment) {
+        new.spec.clone_from(&old.spec);
+        new.metadata.labels.clone_from(&old.metadata.labels);
+    }
+
+    fn validate_status_update(&self, new: &Deployment, old: &Deployment) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let default = DeploymentStatus::default();
+        let status = new.status.as_ref().unwrap_or(&default);
+        if let Some(generation) = status.observed_generation {
+            errors.non_negative(Path::new("status").child("observedGeneration"), generation);
+        }
+        workload::validate_counts(
+            &[
+                ("replicas", status.replicas),
+                ("updatedReplicas", status.updated_replicas),
+                ("readyReplicas", status.ready_replicas),
+                ("availableReplicas", status.available_replicas),
+                ("unavailableReplicas", status.unavailable_replicas),
+                ("terminatingReplicas", status.terminating_replicas),
+                ("collisionCount", status.collision_count),
+            ],
+            &[
+                ("updatedReplicas", "replicas", "status.replicas"),
+                ("readyReplicas", "replicas", "status.replicas"),
+                ("availableReplicas", "replicas", "status.replicas"),
+                ("availableReplicas", "readyReplicas", "readyReplicas"),
+            ],
+            &mut errors,
+        );
+        let collisions = |d: &Deployment| d.status.as_ref().and_then(|s| s.collision_count);
+        if let Some(was) = collisions(old)
+            && collisions(new).is_none_or(|is| is < was)
+        {
+            let path = Path::new("status").child("collisionCount");
+            errors.invalid(path, collisions(new), "cannot be decremented");
+        }
+        errors
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn bumps_generation(&self, new: &Deployment, old: &Deployment) -> bool {
+        // Annotations count: a rollback is asked for through one.
+        new.spec != old.spec || new.metadata.annotations != old.metadata.annotations
+    }
+
+    fn warnings(&self, deployment: &Deployment) -> Vec<String> {
+        let path = Path::new("spec").child("template").child("spec");
+        let spec = &deployment.spec.template.spec;
+        spec.as_ref().map_or_else(Vec::new, |s| pod_spec::pod_warnings(s, &path))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            NAME,
+            Column::string("Ready", "Number of the pod with ready state"),
+            Column::string("Up-to-date", "Number of pods that have the desired template."),
+            Column::string("Available", "Number of pods that have been ready long enough."),
+            AGE,
+            Column::string("Containers", "Names of each container in the template.").wide(),
+            Column::string("Images", "Images referenced by each container in the template.").wide(),
+            Column::string("Selector", "Label selector for pods.").wide(),
+        ];
+        COLUMNS
+    }
+
+    fn row(&self, deployment: &Deployment, now: Timestamp) -> Vec<Value> {
+        let default = DeploymentStatus::default();
+        let spec = &deployment.spec;
+        let status = deployment.status.as_ref().unwrap_or(&default);
+        let ready = status.ready_replicas.unwrap_or_default();
+        let containers =
+            spec.template.spec.as_ref().map(|s| s.containers.as_slice()).unwrap_or_default();
+        let [names, images] = cells::containers(containers);
+        vec![
+            cells::name(&deployment.metadata),
+            format!("{ready}/{}", spec.replicas.unwrap_or_default()).into(),
+            status.updated_replicas.unwrap_or_default().into(),
+            status.available_replicas.unwrap_or_default().into(),
+            cells::age(&deployment.metadata, now),
+            names,
+            images,
+            format_label_selector(&spec.selector).into(),
+        ]
+    }
+
+    fn scale(&self, deployment: &Deployment) -> Option<Scale> {
+        let spec = &deployment.spec;
+        Some(Scale {
+            replicas: spec.replicas.unwrap_or_default(),
+            observed: deployment.status.as_ref().and_then(|s| s.replicas).unwrap_or_default(),
+            selector: workload::selector_text(&spec.selector),
+        })
+    }
+
+    fn set_replicas(&self, deployment: &mut Deployment, replicas: i32) {
+        deployment.spec.replicas = Some(replicas);
+    }
+}
+
+fn validate_rollout(rollout: &Rollout, path: &Path, errors: &mut ErrorList) {
+    let rolling = rollout.rolling_update.as_ref();
+    match rollout.type_.as_deref().unwrap_or_default() {
+        RECREATE => {
+            if rolling.is_some() {
+                let rule = "may not be specified when strategy `type` is 'Recreate'";
+                errors.forbidden(path.child("rollingUpdate"), rule);
+            }
+        }
+        ROLLING_UPDATE => {
+            let Some(rolling) = rolling else {
+                let rule = "this should be defaulted and never be nil";
+                return errors.required(path.child("rollingUpdate"), rule);
+            };
+            let path = path.child("rollingUpdate");
+            let none = IntOrString::Int(0);
+            let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&none);
+            let surge = rolling.max_surge.as_ref().unwrap_or(&none);
+            validate_non_negative(unavailable, &path.child("maxUnavailable"), errors);
+            validate_non_negative(surge, &path.child("maxSurge"), errors);
+            if is_zero(unavailable) && is_zero(surge) {
+                let rule = "may not be 0 when `maxSurge` is 0";
+                errors.invalid(path.child("maxUnavailable"), unavailable, rule);
+            }
+            validate_at_most_all(unavailable, &path.child("maxUnavailable"), errors);
+        }
+        other => errors.not_supported(path.child("type"), other, &[RECREATE, ROLLING_UPDATE]),
+    }
+}
+
+fn is_zero(value: &IntOrString) -> bool {
+    match value {
+        IntOrString::Int(number) => *number == 0,
+        IntOrString::String(text) => percent(text) == Some(0),
+    }
+}

@@ -1,0 +1,149 @@
+//! ReplicaSet: so many pods of one template.
+
+use euston_api::field::{ErrorList, Path};
+use euston_api::selector::format_label_selector;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use serde_json::Value;
+
+use super::{cells, pod_spec, workload};
+use crate::registry::strategy::{AGE, Column, NAME, Scale, Strategy};
+
+/// The rules of ReplicaSets.
+pub struct ReplicaSetStrategy;
+
+impl Strategy for ReplicaSetStrategy {
+    type Object = ReplicaSet;
+
+    fn default(&self, set: &mut ReplicaSet) {
+        let spec = &mut set.spec;
+        spec.replicas.get_or_insert(1);
+        if let Some(template) = &mut spec.template {
+            workload::default_template(template);
+        }
+    }
+
+    fn prepare_for_create(&self, set: &mut ReplicaSet) {
+        set.status = Some(ReplicaSetStatus::default());
+    }
+
+    fn validate(&self, set: &ReplicaSet) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = &set.spec;
+        let path = Path::new("spec");
+        errors.non_negative(path.child("replicas"), spec.replicas.unwrap_or_default().into());
+        let ready = spec.min_ready_seconds.unwrap_or_default();
+        errors.non_negative(path.child("minReadySeconds"), ready.into());
+        let template = spec.template.as_ref();
+        workload::validate_selector(&spec.selector, template, "replicaset", &path, &mut errors);
+        match template {
+            None => errors.required(path.child("template"), ""),
+            Some(template) => {
+                workload::validate_template(template, &path.child("template"), &mut errors);
+            }
+        }
+        errors
+    }
+
+    fn prepare_for_update(&self, new: &mut ReplicaSet, old: &ReplicaSet) {
+        new.status.clone_from(&old.status);
+    }
+
+    fn validate_update(&self, new: &ReplicaSet, old: &ReplicaSet) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("spec").child("selector");
+        errors.immutable(path, &new.spec.selector, &old.spec.selector);
+        errors
+    }
+
+    fn prepare_for_status_update(&self, new: &mut ReplicaSet, old: &ReplicaSet) {
+        new.spec.clone_from(&old.spec);
+    }
+
+    fn validate_status_update(&self, new: &ReplicaSet, _old: &ReplicaSet) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let default = ReplicaSetStatus::default();
+        let status = new.status.as_ref().unwrap_or(&default);
+        if let Some(generation) = status.observed_generation {
+            errors.non_negative(Path::new("status").child("observedGeneration"), generation);
+        }
+        workload::validate_counts(
+            &[
+                ("replicas", Some(status.replicas)),
+                ("fullyLabeledReplicas", status.fully_labeled_replicas),
+                ("readyReplicas", status.ready_replicas),
+                ("availableReplicas", status.available_replicas),
+                ("terminatingReplicas", status.terminating_replicas),
+            ],
+            &[
+                ("fullyLabeledReplicas", "replicas", "status.replicas"),
+                ("readyReplicas", "replicas", "status.replicas"),
+                ("availableReplicas", "replicas", "status.replicas"),
+                ("availableReplicas", "readyReplicas", "readyReplicas"),
+            ],
+            &mut errors,
+        );
+        errors
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn bumps_generation(&self, new: &ReplicaSet, old: &ReplicaSet) -> bool {
+        new.spec != old.spec
+    }
+
+    fn warnings(&self, set: &ReplicaSet) -> Vec<String> {
+        let template = set.spec.template.as_ref();
+        let path = Path::new("spec").child("template").child("spec");
+        let spec = template.and_then(|t| t.spec.as_ref());
+        spec.map_or_else(Vec::new, |spec| pod_spec::pod_warnings(spec, &path))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            NAME,
+            Column::integer("Desired", "The number of desired pods."),
+            Column::integer("Current", "The most recently observed number of pods."),
+            Column::integer("Ready", "The number of pods that are ready."),
+            AGE,
+            Column::string("Containers", "Names of each container in the template.").wide(),
+            Column::string("Images", "Images referenced by each container in the template.").wide(),
+            Column::string("Selector", "Label selector for pods.").wide(),
+        ];
+        COLUMNS
+    }
+
+    fn row(&self, set: &ReplicaSet, now: Timestamp) -> Vec<Value> {
+        let default = ReplicaSetStatus::default();
+        let spec = &set.spec;
+        let status = set.status.as_ref().unwrap_or(&default);
+        let template = spec.template.as_ref().and_then(|t| t.spec.as_ref());
+        let containers = template.map(|s| s.containers.as_slice()).unwrap_or_default();
+        let [names, images] = cells::containers(containers);
+        vec![
+            cells::name(&set.metadata),
+            spec.replicas.unwrap_or_default().into(),
+            status.replicas.into(),
+            status.ready_replicas.unwrap_or_default().into(),
+            cells::age(&set.metadata, now),
+            names,
+            images,
+            format_label_selector(&spec.selector).into(),
+        ]
+    }
+
+    fn scale(&self, set: &ReplicaSet) -> Option<Scale> {
+        let spec = &set.spec;
+        Some(Scale {
+            replicas: spec.replicas.unwrap_or_default(),
+            observed: set.status.as_ref().map(|s| s.replicas).unwrap_or_default(),
+            selector: workload::selector_text(&spec.selector),
+        })
+    }
+
+    fn set_replicas(&self, set: &mut ReplicaSet, replicas: i32) {
+        set.spec.replicas = Some(replicas);
+    }
+}
