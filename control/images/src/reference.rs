@@ -188,10 +188,10 @@ mod tests {
             ("app:v1", None, "app", "app:v1"),
             ("team/app:V1.0_x-y", None, "team/app", "team/app:V1.0_x-y"),
             (
-                "a__b-c--d.e_f/0",
+                "x/a__b-c--d.e_f/0",
                 None,
-                "a__b-c--d.e_f/0",
-                "a__b-c--d.e_f/0:latest",
+                "x/a__b-c--d.e_f/0",
+                "x/a__b-c--d.e_f/0:latest",
             ),
             (
                 "localhost/app",
