@@ -51,7 +51,8 @@ fn merge_keys_are_kubernetes_own() {
         ("Pod", "metadata.finalizers", Merge, None),
         ("Pod", "metadata.ownerReferences", Merge, Some("uid")),
         ("Service", "spec.ports", Merge, Some("port")),
-        ("ServiceAccount", "imagePullSecrets", Merge, Some("name")),
+        ("ServiceAccount", "secrets", Merge, Some("name")),
+        ("ServiceAccount", "imagePullSecrets", Unset, None),
     ] {
         let field = at("", "v1", kind, path);
         assert_eq!((field.patch_strategy(), field.merge_key()), (strategy, key), "{kind} {path}");

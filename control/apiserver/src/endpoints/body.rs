@@ -1,0 +1,52 @@
+//! Reading a request's body, bounded.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::negotiate;
+use crate::error::{ApiError, Result};
+
+/// The largest body of a request, in bytes: kube-apiserver's bound.
+pub const BODY_BYTES_MAX: usize = 3 << 20;
+
+const READABLE: &str = "application/json, application/yaml";
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// 413 past [`BODY_BYTES_MAX`], 400 if it breaks off.
+pub async fn read(body: Body) -> Result<Bytes> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES_MAX)),
+        Err(error) => Err(ApiError::bad_request(format!(
+            "the body of the request could not be read to its end: {error}"
+        ))),
+    }
+}
+
+/// Reads a body that holds an object, as JSON.
+///
+/// # Errors
+/// As [`read`]; 415 for a type that is neither JSON nor YAML; 400 for broken YAML.
+pub async fn read_object(headers: &HeaderMap, body: Body) -> Result<Bytes> {
+    match negotiate::content_type(headers).as_str() {
+        "application/json" | "*/*" => read(body).await,
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&read(body).await?),
+        other => Err(ApiError::unsupported_media_type(other, READABLE)),
+    }
+}
+
+/// Turns one YAML document into JSON.
+///
+/// # Errors
+/// 400 with the place where it breaks, also for alias bombs.
+pub fn yaml_to_json(yaml: &[u8]) -> Result<Bytes> {
+    let text = std::str::from_utf8(yaml)
+        .map_err(|e| ApiError::bad_request(format!("the YAML is not UTF-8: {e}")))?;
+    let value: serde_json::Value = serde_saphyr::from_str(text)
+        .map_err(|e| ApiError::bad_request(format!("the YAML cannot be read: {e}")))?;
+    serde_json::to_vec(&value).map(Bytes::from).map_err(ApiError::internal)
+}

@@ -1,0 +1,201 @@
+//! What a request is about, read from its method, path and query alone.
+//! Follows `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
+
+use crate::error::{ApiError, Result};
+
+/// Path segments past this are no API path.
+const SEGMENTS_MAX: usize = 16;
+
+/// The query parameters, decoded.
+#[derive(Debug, Default, Clone)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Decodes a query string.
+    pub fn parse(query: Option<&str>) -> Self {
+        Query(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect())
+    }
+
+    /// The first value of a parameter, unless empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(n, _)| n == name)?;
+        Some(value.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// All values of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// True for `true` and `1`.
+    ///
+    /// # Errors
+    /// 400 for anything that is no truth value.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        match self.get(name) {
+            None | Some("false" | "0" | "f" | "F" | "False") => Ok(false),
+            Some("true" | "1" | "t" | "T" | "True") => Ok(true),
+            Some(other) => Err(bad_parameter(name, other, "must be true or false")),
+        }
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// 400 if it is none, or negative.
+    pub fn number(&self, name: &str) -> Result<Option<u64>> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let number = text.parse().map_err(|_| {
+            bad_parameter(name, text, "must be a whole number that is not negative")
+        })?;
+        Ok(Some(number))
+    }
+
+    /// All parameters, for passing on.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+fn bad_parameter(name: &str, value: &str, why: &str) -> ApiError {
+    ApiError::bad_request(format!("query parameter {name}: Invalid value: {value:?}: {why}"))
+}
+
+/// A path below `/api/v1` or `/apis/GROUP/VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResourcePath {
+    /// Empty for core.
+    pub group: String,
+    /// `v1`
+    pub version: String,
+    /// The namespace, for namespaced resources addressed within one.
+    pub namespace: Option<String>,
+    /// Plural name.
+    pub resource: String,
+    /// The object, unless the path is the collection's.
+    pub name: Option<String>,
+    /// What hangs below the object.
+    pub subresource: Option<String>,
+}
+
+impl ResourcePath {
+    /// Reads a path; `None` if it names no resource.
+    pub fn parse(path: &str) -> Option<Self> {
+        let segments: Vec<String> = path
+            .trim_start_matches('/')
+            .split('/')
+            .take(SEGMENTS_MAX)
+            .map(|s| {
+                percent_encoding::percent_decode_str(s).decode_utf8().ok().map(|s| s.into_owned())
+            })
+            .collect::<Option<_>>()?;
+        let mut parts = segments.iter().map(String::as_str);
+        let (group, version) = match parts.next()? {
+            "api" => ("", parts.next()?),
+            "apis" => (parts.next()?, parts.next()?),
+            _ => return None,
+        };
+        let rest: Vec<&str> = parts.collect();
+        if rest.iter().any(|s| s.is_empty()) {
+            return None;
+        }
+        let own = |s: &str| s.to_owned();
+        let base = ResourcePath { group: own(group), version: own(version), ..Self::default() };
+        // `namespaces/NAME/status` is the namespace's own; `namespaces/NAME/pods` is what it holds.
+        Some(match rest.as_slice() {
+            [resource] => ResourcePath { resource: own(resource), ..base },
+            ["namespaces", name] => {
+                ResourcePath { resource: own("namespaces"), name: Some(own(name)), ..base }
+            }
+            ["namespaces", name, sub @ ("status" | "finalize")] => ResourcePath {
+                resource: own("namespaces"),
+                name: Some(own(name)),
+                subresource: Some(own(sub)),
+                ..base
+            },
+            ["namespaces", namespace, resource, tail @ ..] if tail.len() <= 2 => ResourcePath {
+                namespace: Some(own(namespace)),
+                resource: own(resource),
+                name: tail.first().map(|s| own(s)),
+                subresource: tail.get(1).map(|s| own(s)),
+                ..base
+            },
+            [resource, name] => {
+                ResourcePath { resource: own(resource), name: Some(own(name)), ..base }
+            }
+            [resource, name, sub] => ResourcePath {
+                resource: own(resource),
+                name: Some(own(name)),
+                subresource: Some(own(sub)),
+                ..base
+            },
+            _ => return None,
+        })
+    }
+
+    /// The verb that authorization sees.
+    pub fn verb(&self, method: &http::Method, watch: bool) -> Option<&'static str> {
+        Some(match (method.as_str(), &self.name) {
+            ("GET" | "HEAD", Some(_)) => "get",
+            ("GET" | "HEAD", None) if watch => "watch",
+            ("GET" | "HEAD", None) => "list",
+            ("POST", _) => "create",
+            ("PUT", Some(_)) => "update",
+            ("PATCH", Some(_)) => "patch",
+            ("DELETE", Some(_)) => "delete",
+            ("DELETE", None) => "deletecollection",
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expect: Option<[&str; 6]>) {
+        let got = ResourcePath::parse(path).map(|p| {
+            [
+                p.group,
+                p.version,
+                p.namespace.unwrap_or_default(),
+                p.resource,
+                p.name.unwrap_or_default(),
+                p.subresource.unwrap_or_default(),
+            ]
+        });
+        assert_eq!(got, expect.map(|e| e.map(str::to_owned)), "{path}");
+    }
+
+    #[test]
+    fn paths_name_resources() {
+        check("/api/v1/pods", Some(["", "v1", "", "pods", "", ""]));
+        check("/api/v1/namespaces", Some(["", "v1", "", "namespaces", "", ""]));
+        check("/api/v1/namespaces/a", Some(["", "v1", "", "namespaces", "a", ""]));
+        check("/api/v1/namespaces/a/finalize", Some(["", "v1", "", "namespaces", "a", "finalize"]));
+        check("/api/v1/namespaces/a/pods", Some(["", "v1", "a", "pods", "", ""]));
+        check("/api/v1/namespaces/a/pods/b/log", Some(["", "v1", "a", "pods", "b", "log"]));
+        check("/apis/apps/v1/deployments", Some(["apps", "v1", "", "deployments", "", ""]));
+        check("/api/v1/nodes/n/status", Some(["", "v1", "", "nodes", "n", "status"]));
+        check(
+            "/apis/apps/v1/namespaces/a/deployments/b/scale",
+            Some(["apps", "v1", "a", "deployments", "b", "scale"]),
+        );
+        check("/api/v1/nodes/a%2Fb", Some(["", "v1", "", "nodes", "a/b", ""]));
+        for path in ["/", "/api", "/api/v1", "/apis/apps/v1", "/api/v1/", "/api/v1/namespaces//pods", "/x/y/z"] {
+            check(path, None);
+        }
+        check("/api/v1/namespaces/a/pods/b/log/c", None);
+        check("/api/v1/nodes/%ff", None);
+    }
+
+    #[test]
+    fn flags_and_numbers_are_checked() {
+        let query = Query::parse(Some("a=true&b=maybe&c=7&d=-1&e="));
+        assert!(query.flag("a").unwrap());
+        assert!(!query.flag("e").unwrap());
+        assert!(query.flag("b").unwrap_err().message.contains("\"maybe\""));
+        assert_eq!(query.number("c").unwrap(), Some(7));
+        assert!(query.number("d").is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! From results to responses.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::{HeaderName, StatusCode};
+use serde::Serialize;
+
+use super::negotiate::Form;
+use super::{partial, table};
+use crate::error::{ApiError, Result};
+use crate::registry::Resource;
+use crate::storage::Entry;
+
+/// Longest text of one `Warning` header, in bytes.
+const WARNING_BYTES_MAX: usize = 1024;
+
+/// A JSON response.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    typed(status, "application/json", body)
+}
+
+/// A response of a given type.
+pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// Any serialisable value as JSON.
+///
+/// # Errors
+/// 500 if it has no JSON form.
+pub fn serialized(status: StatusCode, value: &impl Serialize) -> Result<Response> {
+    Ok(json(status, serde_json::to_vec(value).map_err(ApiError::internal)?))
+}
+
+/// One object in the form that the client accepts.
+///
+/// # Errors
+/// 500 if the stored object cannot be shown so.
+pub fn object(
+    status: StatusCode,
+    resource: Resource<'_>,
+    entry: &Entry,
+    form: Form,
+    include: table::IncludeObject,
+) -> Result<Response> {
+    let body = match form {
+        Form::Object => entry.json(),
+        Form::Metadata => partial::object(entry)?,
+        Form::Table => table::one(resource, entry, include, true)?,
+    };
+    Ok(json(status, body))
+}
+
+/// The answer for an error.
+pub fn error(error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&error.status()).unwrap_or_default();
+    let mut response = json(status, body);
+    if let Some(seconds) = error.details.as_ref().and_then(|d| d.retry_after_seconds) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Adds `Warning` headers as kubectl prints them.
+pub fn warn(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
+        // Header values hold visible ASCII; quotes and backslashes are escaped (RFC 7234).
+        let mut text = String::with_capacity(warning.len() + 8);
+        text.push_str("299 - \"");
+        for c in warning.chars().take(WARNING_BYTES_MAX) {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                ' '..='~' => text.push(c),
+                _ => text.push('?'),
+            }
+        }
+        text.push('"');
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+/// Sets a header whose value is plain ASCII.
+pub fn header(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

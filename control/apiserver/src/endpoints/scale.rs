@@ -1,0 +1,116 @@
+//! The scale subresource: replicas alone, as `autoscaling/v1 Scale`.
+
+use axum::body::Body;
+use axum::response::Response;
+use euston_api::field::{ErrorList, Path};
+use http::{HeaderMap, StatusCode};
+use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::patch::Patch;
+use super::request::Query;
+use super::{body, respond, write};
+use crate::error::{ApiError, Result};
+use crate::registry::object::AnyObject;
+use crate::registry::{Part, Precondition, Registry, Resource};
+use crate::storage::{Entry, ObjectKey};
+
+/// The object's scale as of `entry`.
+fn view(resource: Resource<'_>, object: &dyn AnyObject, entry: &Entry) -> Result<Scale> {
+    let scale = resource.kind.rules.scale(object).ok_or_else(ApiError::no_such_path)?;
+    let meta = object.meta();
+    Ok(Scale {
+        metadata: ObjectMeta {
+            name: meta.name.clone(),
+            namespace: meta.namespace.clone(),
+            uid: meta.uid.clone(),
+            creation_timestamp: meta.creation_timestamp.clone(),
+            resource_version: Some(entry.revision.to_string()).filter(|_| entry.revision > 0),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ScaleSpec { replicas: Some(scale.replicas) }),
+        status: Some(ScaleStatus {
+            replicas: scale.observed,
+            selector: Some(scale.selector).filter(|s| !s.is_empty()),
+        }),
+    })
+}
+
+fn respond_with(resource: Resource<'_>, entry: &Entry) -> Result<Response> {
+    let object =
+        resource.kind.rules.decode_stored(&entry.value).map_err(ApiError::internal)?;
+    respond::serialized(StatusCode::OK, &view(resource, object.as_ref(), entry)?)
+}
+
+/// GET.
+///
+/// # Errors
+/// 404.
+pub async fn get(registry: &Registry, resource: Resource<'_>, key: &ObjectKey) -> Result<Response> {
+    respond_with(resource, registry.get(resource, key).await?.as_ref())
+}
+
+/// PUT and PATCH.
+///
+/// # Errors
+/// Those of [`Registry::update`]; 422 for negative replicas.
+pub async fn set(
+    registry: &Registry,
+    resource: Resource<'_>,
+    key: &ObjectKey,
+    method: &http::Method,
+    headers: &HeaderMap,
+    query: &Query,
+    request: Body,
+) -> Result<Response> {
+    let options = write::options(query)?;
+    let patch;
+    let whole: Option<Scale>;
+    if method == http::Method::PATCH {
+        patch = Some(Patch::read(headers, request, ("autoscaling", "v1", "Scale")).await?);
+        whole = None;
+    } else {
+        patch = None;
+        let json = body::read_object(headers, request).await?;
+        whole = Some(decode(&json)?);
+    }
+    let done = registry
+        .update(resource, key, Part::Main, &options, |old, entry| {
+            let now = view(resource, old.as_ref(), entry)?;
+            let asked = match (&patch, &whole) {
+                (Some(patch), _) => {
+                    let original = serde_json::to_value(&now).map_err(ApiError::internal)?;
+                    let patched = patch.apply(original)?;
+                    decode(&serde_json::to_vec(&patched).map_err(ApiError::internal)?)?
+                }
+                (None, Some(whole)) => whole.clone(),
+                (None, None) => now.clone(),
+            };
+            let mut precondition = Precondition::of(&asked);
+            if precondition.resource_version == now.metadata.resource_version {
+                precondition.resource_version = None;
+            }
+            let replicas = asked.spec.and_then(|s| s.replicas).unwrap_or(0);
+            if replicas < 0 {
+                let mut errors = ErrorList::new();
+                errors.non_negative(Path::new("spec").child("replicas"), i64::from(replicas));
+                let name = now.metadata.name.as_deref().unwrap_or_default();
+                return Err(ApiError::invalid("autoscaling", "Scale", name, &errors));
+            }
+            let mut new = old.clone_box();
+            new.meta_mut().resource_version = None;
+            resource.kind.rules.set_replicas(new.as_mut(), replicas);
+            Ok((new, precondition, Vec::new()))
+        })
+        .await?;
+    respond_with(resource, &done.entry)
+}
+
+fn decode(json: &[u8]) -> Result<Scale> {
+    let (scale, _) = crate::registry::decode::decode::<Scale>(json).map_err(|e| {
+        ApiError::bad_request(format!(
+            "Scale in version \"v1\" cannot be handled as a Scale: {e}"
+        ))
+    })?;
+    Ok(scale)
+}

@@ -1,0 +1,203 @@
+//! CREATE, UPDATE, DELETE and DELETECOLLECTION.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use futures::StreamExt;
+use http::{HeaderMap, StatusCode};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
+
+use super::list::{self, ListOptions};
+use super::negotiate::{self, Form};
+use super::request::Query;
+use super::selection::Selection;
+use super::table::IncludeObject;
+use super::{body, respond};
+use crate::error::{ApiError, Result};
+use crate::registry::options::{Deletion, FieldValidation, WriteOptions, parse_dry_run};
+use crate::registry::{Part, Precondition, Registry, Resource, Saved};
+use crate::storage::ObjectKey;
+
+/// Deletions under way at a time for one DELETECOLLECTION; the store groups them.
+const DELETIONS_AT_ONCE: usize = 64;
+
+/// Reads the options that every write takes.
+///
+/// # Errors
+/// 400 for unknown words.
+pub fn options(query: &Query) -> Result<WriteOptions> {
+    Ok(WriteOptions {
+        dry_run: parse_dry_run(query.all("dryRun"))?,
+        validation: FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
+    })
+}
+
+/// The answer to a write.
+///
+/// # Errors
+/// 406, 400, 500.
+pub fn saved(
+    headers: &HeaderMap,
+    query: &Query,
+    resource: Resource<'_>,
+    saved: &Saved,
+) -> Result<Response> {
+    let form = negotiate::form(headers)?;
+    let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+    let include = IncludeObject::parse(query)?;
+    let mut response = respond::object(status, resource, &saved.entry, form, include)?;
+    respond::warn(&mut response, &saved.warnings);
+    Ok(response)
+}
+
+/// POST to a collection.
+///
+/// # Errors
+/// See [`Registry::create`].
+pub async fn create(
+    registry: &Registry,
+    resource: Resource<'_>,
+    namespace: Option<&str>,
+    headers: &HeaderMap,
+    query: &Query,
+    request: Body,
+) -> Result<Response> {
+    let options = options(query)?;
+    negotiate::form(headers)?;
+    let json = body::read_object(headers, request).await?;
+    let (object, findings) = registry.decode(resource, &json, options.validation)?;
+    let mut done = registry.create(resource, namespace, object, &options).await?;
+    done.warnings.splice(0..0, findings);
+    saved(headers, query, resource, &done)
+}
+
+/// PUT of an object or of its status.
+///
+/// # Errors
+/// See [`Registry::update`].
+pub async fn replace(
+    registry: &Registry,
+    resource: Resource<'_>,
+    key: &ObjectKey,
+    part: Part,
+    headers: &HeaderMap,
+    query: &Query,
+    request: Body,
+) -> Result<Response> {
+    let options = options(query)?;
+    negotiate::form(headers)?;
+    let json = body::read_object(headers, request).await?;
+    let (object, findings) = registry.decode(resource, &json, options.validation)?;
+    let precondition = Precondition::of(object.as_ref());
+    let updated = registry
+        .update(resource, key, part, &options, |_, _| {
+            Ok((object.clone_box(), precondition.clone(), findings.clone()))
+        })
+        .await;
+    let done = match updated {
+        Err(error) if error.code == 404 && absent_is_created(resource, part, &precondition) => {
+            let namespace = crate::registry::namespace_of(key);
+            registry.create(resource, namespace, object, &options).await?
+        }
+        other => other?,
+    };
+    saved(headers, query, resource, &done)
+}
+
+fn absent_is_created(resource: Resource<'_>, part: Part, precondition: &Precondition) -> bool {
+    resource.kind.create_on_update
+        && part == Part::Main
+        && precondition.uid.is_none()
+        && precondition.resource_version.is_none()
+}
+
+/// DELETE of an object.
+///
+/// # Errors
+/// See [`Registry::delete`].
+pub async fn delete(
+    registry: &Registry,
+    resource: Resource<'_>,
+    key: &ObjectKey,
+    headers: &HeaderMap,
+    query: &Query,
+    request: Body,
+) -> Result<Response> {
+    let deletion = deletion(headers, query, request).await?;
+    let deleted = registry.delete(resource, key, &deletion).await?;
+    // A pod comes back as an object, since clients look at its grace; other kinds
+    // that are gone are answered with a Status, as Kubernetes does.
+    if !deleted.gone || resource.kind.names.plural == "pods" {
+        let form = negotiate::form(headers)?;
+        let include = IncludeObject::parse(query)?;
+        return respond::object(StatusCode::OK, resource, &deleted.entry, form, include);
+    }
+    let names = &resource.kind.names;
+    let status = Status {
+        status: Some("Success".to_owned()),
+        details: Some(StatusDetails {
+            name: Some(deleted.entry.name().to_owned()),
+            group: Some(names.group.clone()).filter(|g| !g.is_empty()),
+            kind: Some(names.plural.clone()),
+            uid: deleted.uid,
+            ..StatusDetails::default()
+        }),
+        ..Status::default()
+    };
+    respond::serialized(StatusCode::OK, &status)
+}
+
+/// DELETE of a collection: everything that the selectors match.
+///
+/// # Errors
+/// The first that a deletion met; what is gone meanwhile is no error.
+pub async fn delete_collection(
+    registry: &Arc<Registry>,
+    resource: Resource<'_>,
+    namespace: Option<&str>,
+    headers: &HeaderMap,
+    query: &Query,
+    request: Body,
+) -> Result<Response> {
+    let selection = Selection::parse(resource.kind, namespace, query)?;
+    let list_options = ListOptions::parse(query)?;
+    let deletion = deletion(headers, query, request).await?;
+    let page = list::page(registry, resource, &selection, &list_options).await?;
+    let mut deletions = futures::stream::iter(page.entries.iter().map(|entry| {
+        let deletion = &deletion;
+        async move { registry.delete(resource, &entry.key, deletion).await }
+    }))
+    .buffer_unordered(DELETIONS_AT_ONCE);
+    while let Some(result) = deletions.next().await {
+        match result {
+            Err(error) if error.code != 404 => return Err(error),
+            _ => {}
+        }
+    }
+    drop(deletions);
+    list::respond(resource, &page, Form::Object, IncludeObject::default())
+}
+
+async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<Deletion> {
+    let json = body::read_object(headers, request).await?;
+    let mut options: DeleteOptions = if json.is_empty() {
+        DeleteOptions::default()
+    } else {
+        serde_json::from_slice(&json).map_err(|e| {
+            ApiError::bad_request(format!("the DeleteOptions cannot be read: {e}"))
+        })?
+    };
+    // Parameters and body say the same things; the body wins where both do.
+    if options.grace_period_seconds.is_none() {
+        options.grace_period_seconds =
+            query.number("gracePeriodSeconds")?.and_then(|s| i64::try_from(s).ok());
+    }
+    if options.propagation_policy.is_none() && options.orphan_dependents.is_none() {
+        options.propagation_policy = query.get("propagationPolicy").map(str::to_owned);
+    }
+    if options.dry_run.is_none() {
+        options.dry_run = Some(query.all("dryRun").map(str::to_owned).collect());
+    }
+    Deletion::from_options(&options)
+}

@@ -1,0 +1,91 @@
+//! Creating an object.
+
+use std::sync::Arc;
+
+use super::object::BoxObject;
+use super::options::WriteOptions;
+use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use crate::error::{ApiError, Result};
+use crate::storage::{Entry, ObjectKey};
+
+impl Registry {
+    /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
+    ///
+    /// # Errors
+    /// 409 if there is one; 422 with everything wrong with it; 403 and 404 for its
+    /// namespace; the store's.
+    pub async fn create(
+        &self,
+        resource: Resource<'_>,
+        namespace: Option<&str>,
+        mut object: BoxObject,
+        options: &WriteOptions,
+    ) -> Result<Saved> {
+        let rules = &resource.kind.rules;
+        let meta = object.meta_mut();
+        metadata::settle_namespace(resource, meta, namespace)?;
+        if meta.resource_version.as_deref().is_some_and(|v| !v.is_empty()) {
+            return Err(ApiError::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        metadata::begin(resource, meta);
+        let base = meta
+            .generate_name
+            .clone()
+            .filter(|base| !base.is_empty() && meta.name.as_deref().unwrap_or_default().is_empty());
+        if let Some(base) = &base {
+            meta.name = Some(metadata::generated_name(base));
+        }
+        self.storage.fresh().await?;
+        let guards = self.admission.namespace(resource, object.meta())?;
+        rules.prepare_for_create(object.as_mut());
+        rules.default(object.as_mut());
+        // Whatever admission reserved is given back when `reserved` is dropped unkept.
+        let mut errors = euston_api::field::ErrorList::new();
+        let reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
+        errors.extend(metadata::validate(resource, object.meta()));
+        errors.extend(rules.validate(object.as_ref()));
+        metadata::refuse(resource, object.meta().name.as_deref().unwrap_or_default(), &errors)?;
+        let warnings = rules.warnings(object.as_ref());
+
+        for _ in 0..ATTEMPTS_MAX {
+            let name = object.meta().name.clone().unwrap_or_default();
+            let key = ObjectKey::new(namespace, &name);
+            let value = resource.encode(&object)?;
+            if options.dry_run {
+                if resource.cache.get(&key).is_some() {
+                    return Err(self.exists(resource, &name));
+                }
+                let entry = Self::dry_entry(&key, value, 0);
+                return Ok(Saved { entry, created: true, warnings });
+            }
+            let written = self.storage.create(resource.kind, &key, value.clone(), &guards).await?;
+            if let Ok(revision) = written {
+                reserved.keep();
+                let entry = Arc::new(Entry::new(key, revision, value));
+                return Ok(Saved { entry, created: true, warnings });
+            }
+            // Either the name is taken or the namespace has gone meanwhile.
+            self.storage.fresh().await?;
+            self.admission.namespace(resource, object.meta())?;
+            match &base {
+                Some(base) => object.meta_mut().name = Some(metadata::generated_name(base)),
+                None if resource.cache.get(&key).is_some() => {
+                    return Err(self.exists(resource, &name));
+                }
+                // It was deleted between the two looks: the name is free again.
+                None => {}
+            }
+        }
+        Err(ApiError::timeout(format!(
+            "creating {} {:?} was overtaken {ATTEMPTS_MAX} times by other writes; try again",
+            resource.kind.names.kind,
+            object.meta().name.as_deref().unwrap_or_default()
+        )))
+    }
+
+    fn exists(&self, resource: Resource<'_>, name: &str) -> ApiError {
+        ApiError::already_exists(&resource.kind.names.group, &resource.kind.names.plural, name)
+    }
+}

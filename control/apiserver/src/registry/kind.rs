@@ -1,0 +1,298 @@
+//! A row of the table of kinds: names, scope, subresources, rules.
+
+use euston_api::field::ErrorList;
+use euston_api::names::NameRule;
+use serde_json::Value;
+
+use super::decode::{self, Findings};
+use super::object::{AnyObject, BoxObject};
+use super::strategy::{Column, Fields, Scale, Strategy};
+
+/// What hangs below an object's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subresource {
+    /// `status`: the controller's half of the object.
+    Status,
+    /// `scale`: replicas alone.
+    Scale,
+    /// `binding`: which node a pod runs on.
+    Binding,
+    /// `log`: what a container wrote.
+    Log,
+    /// `finalize`: a namespace's own finalizers.
+    Finalize,
+}
+
+impl Subresource {
+    /// Its segment of the path.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subresource::Status => "status",
+            Subresource::Scale => "scale",
+            Subresource::Binding => "binding",
+            Subresource::Log => "log",
+            Subresource::Finalize => "finalize",
+        }
+    }
+
+    /// The verbs it answers, as discovery lists them.
+    pub fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
+            Subresource::Binding => &["create"],
+            Subresource::Log => &["get"],
+            Subresource::Finalize => &["update"],
+        }
+    }
+
+    /// Group, version and kind of its body where that is not the object's own.
+    pub fn foreign_kind(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
+            Subresource::Binding => Some(("", "v1", "Binding")),
+            _ => None,
+        }
+    }
+}
+
+/// How a kind is called, and where it is served.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// API group; empty for core.
+    pub group: String,
+    /// API version.
+    pub version: String,
+    /// `Deployment`
+    pub kind: String,
+    /// `deployments`
+    pub plural: String,
+    /// `deployment`
+    pub singular: String,
+    /// `deploy`
+    pub short: Vec<String>,
+    /// `all`
+    pub categories: Vec<String>,
+    /// False for cluster-wide kinds.
+    pub namespaced: bool,
+}
+
+impl Names {
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// The verbs of every stored kind, as discovery lists them.
+pub const VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// A registered kind.
+pub struct Kind {
+    /// How it is called.
+    pub names: Names,
+    /// What hangs below it.
+    pub subresources: Vec<Subresource>,
+    /// True if PUT of an absent object creates it.
+    pub create_on_update: bool,
+    /// Its JSON schema, for OpenAPI.
+    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    /// What is particular to it.
+    pub rules: Box<dyn Rules>,
+}
+
+impl Kind {
+    /// A row for the strategy `S`, named by its type.
+    pub fn new<S>(strategy: S, singular: &str, namespaced: bool) -> Self
+    where
+        S: Strategy,
+        S::Object: k8s_openapi::Resource + schemars::JsonSchema,
+    {
+        use k8s_openapi::Resource;
+        let names = Names {
+            group: <S::Object as Resource>::GROUP.to_owned(),
+            version: <S::Object as Resource>::VERSION.to_owned(),
+            kind: <S::Object as Resource>::KIND.to_owned(),
+            plural: <S::Object as Resource>::URL_PATH_SEGMENT.to_owned(),
+            singular: singular.to_owned(),
+            short: Vec::new(),
+            categories: Vec::new(),
+            namespaced,
+        };
+        Kind {
+            names,
+            subresources: Vec::new(),
+            create_on_update: false,
+            schema: |generator| generator.subschema_for::<S::Object>(),
+            rules: Box::new(Typed(strategy)),
+        }
+    }
+
+    /// With short names.
+    #[must_use]
+    pub fn short(mut self, names: &[&str]) -> Self {
+        self.names.short = names.iter().map(|&n| n.to_owned()).collect();
+        self
+    }
+
+    /// Listed by `kubectl get all`.
+    #[must_use]
+    pub fn in_all(mut self) -> Self {
+        self.names.categories.push("all".to_owned());
+        self
+    }
+
+    /// With subresources.
+    #[must_use]
+    pub fn with(mut self, subresources: &[Subresource]) -> Self {
+        self.subresources = subresources.to_vec();
+        self
+    }
+
+    /// PUT of an absent object creates it.
+    #[must_use]
+    pub fn create_on_update(mut self) -> Self {
+        self.create_on_update = true;
+        self
+    }
+
+    /// True if `subresource` hangs below this kind.
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+}
+
+/// A [`Strategy`] with its type forgotten; see there for what the methods mean.
+#[allow(missing_docs)] // each mirrors the Strategy method of its name
+pub trait Rules: Send + Sync {
+    fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String>;
+    fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject>;
+    fn name_rule(&self) -> NameRule;
+    fn default(&self, object: &mut dyn AnyObject);
+    fn prepare_for_create(&self, object: &mut dyn AnyObject);
+    fn validate(&self, object: &dyn AnyObject) -> ErrorList;
+    fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
+    fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
+    fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
+    fn has_generation(&self) -> bool;
+    fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
+    fn fields(&self, object: &dyn AnyObject) -> Fields;
+    fn field_labels(&self) -> &'static [&'static str];
+    fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64>;
+    fn mark_terminating(&self, object: &mut dyn AnyObject);
+    fn holds_deletion(&self, object: &dyn AnyObject) -> bool;
+    fn columns(&self) -> &'static [Column];
+    fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value>;
+    fn scale(&self, object: &dyn AnyObject) -> Option<Scale>;
+    fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
+}
+
+struct Typed<S>(S);
+
+impl<S: Strategy> Typed<S> {
+    fn of<'a>(&self, object: &'a dyn AnyObject) -> &'a S::Object {
+        // A kind only ever meets objects that it decoded itself.
+        object.as_any().downcast_ref().expect("an object meets its own kind's strategy")
+    }
+
+    fn of_mut<'a>(&self, object: &'a mut dyn AnyObject) -> &'a mut S::Object {
+        object.as_any_mut().downcast_mut().expect("an object meets its own kind's strategy")
+    }
+}
+
+impl<S: Strategy> Rules for Typed<S> {
+    fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
+        let (object, findings) = decode::decode::<S::Object>(json)?;
+        Ok((Box::new(object), findings))
+    }
+
+    fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
+        Ok(Box::new(serde_json::from_slice::<S::Object>(json)?))
+    }
+
+    fn name_rule(&self) -> NameRule {
+        self.0.name_rule()
+    }
+
+    fn default(&self, object: &mut dyn AnyObject) {
+        self.0.default(self.of_mut(object));
+    }
+
+    fn prepare_for_create(&self, object: &mut dyn AnyObject) {
+        self.0.prepare_for_create(self.of_mut(object));
+    }
+
+    fn validate(&self, object: &dyn AnyObject) -> ErrorList {
+        self.0.validate(self.of(object))
+    }
+
+    fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
+        self.0.prepare_for_update(self.of_mut(new), self.of(old));
+    }
+
+    fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        self.0.validate_update(self.of(new), self.of(old))
+    }
+
+    fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
+        self.0.prepare_for_status_update(self.of_mut(new), self.of(old));
+    }
+
+    fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        self.0.validate_status_update(self.of(new), self.of(old))
+    }
+
+    fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {
+        self.0.bumps_generation(self.of(new), self.of(old))
+    }
+
+    fn has_generation(&self) -> bool {
+        self.0.has_generation()
+    }
+
+    fn warnings(&self, object: &dyn AnyObject) -> Vec<String> {
+        self.0.warnings(self.of(object))
+    }
+
+    fn fields(&self, object: &dyn AnyObject) -> Fields {
+        self.0.fields(self.of(object))
+    }
+
+    fn field_labels(&self) -> &'static [&'static str] {
+        self.0.field_labels()
+    }
+
+    fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64> {
+        self.0.grace_period_seconds(self.of(object), asked)
+    }
+
+    fn mark_terminating(&self, object: &mut dyn AnyObject) {
+        self.0.mark_terminating(self.of_mut(object));
+    }
+
+    fn holds_deletion(&self, object: &dyn AnyObject) -> bool {
+        self.0.holds_deletion(self.of(object))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        self.0.columns()
+    }
+
+    fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value> {
+        self.0.row(self.of(object), now)
+    }
+
+    fn scale(&self, object: &dyn AnyObject) -> Option<Scale> {
+        self.0.scale(self.of(object))
+    }
+
+    fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32) {
+        self.0.set_replicas(self.of_mut(object), replicas);
+    }
+}

@@ -1,0 +1,176 @@
+//! One generic store over all kinds, and a small strategy per kind.
+//!
+//! A verb here knows no HTTP. It takes a row of the table, a key and a decoded
+//! object, and follows the same steps for every kind: defaults, admission, the
+//! strategy's rules, a write with the precondition that nothing moved meanwhile.
+
+pub mod decode;
+pub mod kind;
+mod metadata;
+pub mod object;
+pub mod options;
+pub mod strategy;
+pub mod table;
+
+mod create;
+mod delete;
+mod update;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::admission::Admission;
+use crate::error::{ApiError, Result};
+use crate::storage::{Entry, ObjectKey, ResourceCache, Storage};
+use kind::Kind;
+use object::BoxObject;
+use options::FieldValidation;
+use table::Table;
+
+pub use update::{Part, Precondition};
+
+/// The largest object that is stored, in bytes of JSON: etcd's and so Kubernetes' bound.
+pub const OBJECT_BYTES_MAX: usize = 3 << 19;
+
+/// Tries of a write that others keep overtaking, before the client is told to retry.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Which kind a request is about: its row, and what hangs off it.
+#[derive(Clone, Copy)]
+pub struct Resource<'a> {
+    /// The kind.
+    pub kind: &'a Arc<Kind>,
+    /// Its objects.
+    pub cache: &'a Arc<ResourceCache>,
+}
+
+impl Resource<'_> {
+    /// 404 for an object of this kind.
+    pub fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.kind.names.group, &self.kind.names.plural, name)
+    }
+
+    pub(crate) fn stale(&self, name: &str) -> ApiError {
+        ApiError::stale(&self.kind.names.group, &self.kind.names.plural, name)
+    }
+
+    pub(crate) fn conflict(&self, name: &str, why: &str) -> ApiError {
+        ApiError::conflict(&self.kind.names.group, &self.kind.names.plural, name, why)
+    }
+
+    fn encode(&self, object: &BoxObject) -> Result<Bytes> {
+        let json = object.to_json().map_err(ApiError::internal)?;
+        if json.len() > OBJECT_BYTES_MAX {
+            return Err(ApiError::too_large(OBJECT_BYTES_MAX));
+        }
+        Ok(json.into())
+    }
+
+    fn decode_stored(&self, entry: &Entry) -> Result<BoxObject> {
+        self.kind.rules.decode_stored(&entry.value).map_err(|e| {
+            ApiError::internal(format!(
+                "the stored {} {:?} cannot be decoded: {e}",
+                self.kind.names.kind,
+                entry.key.as_str()
+            ))
+        })
+    }
+}
+
+/// A write that was done, or would have been in a dry run.
+pub struct Saved {
+    /// The object as it now is.
+    pub entry: Arc<Entry>,
+    /// True if it was not there before.
+    pub created: bool,
+    /// What the client should know.
+    pub warnings: Vec<String>,
+}
+
+/// All kinds and their objects.
+pub struct Registry {
+    table: Table,
+    storage: Arc<Storage>,
+    admission: Admission,
+}
+
+impl Registry {
+    /// A registry over loaded storage, whose caches are in the table's order.
+    pub fn new(table: Table, storage: Arc<Storage>, admission: Admission) -> Self {
+        Registry { table, storage, admission }
+    }
+
+    /// The table of kinds.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What the objects are kept in.
+    pub fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    /// The resource served under a group, version and plural name.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Resource<'_>> {
+        self.row(self.table.find(group, version, plural)?)
+    }
+
+    /// The resource in a row of the table.
+    pub fn row(&self, row: usize) -> Option<Resource<'_>> {
+        let kind = self.table.kinds().get(row)?;
+        Some(Resource { kind, cache: self.storage.cache(row) })
+    }
+
+    /// The object at `key`, as of now.
+    ///
+    /// # Errors
+    /// 404; 504 if the caches are behind for long.
+    pub async fn get(&self, resource: Resource<'_>, key: &ObjectKey) -> Result<Arc<Entry>> {
+        self.storage.fresh().await?;
+        resource.cache.get(key).ok_or_else(|| resource.not_found(name_of(key)))
+    }
+
+    /// Decodes a request's body as an object of this kind.
+    ///
+    /// # Errors
+    /// 400 with the path of what cannot be read; in strict mode also for unknown
+    /// and duplicate fields, which are otherwise returned as warnings.
+    pub fn decode(
+        &self,
+        resource: Resource<'_>,
+        json: &[u8],
+        validation: FieldValidation,
+    ) -> Result<(BoxObject, Vec<String>)> {
+        let names = &resource.kind.names;
+        let cannot = |why: String| {
+            ApiError::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {why}",
+                names.kind, names.version, names.kind
+            ))
+        };
+        let (object, findings) = resource.kind.rules.decode(json).map_err(cannot)?;
+        match validation {
+            FieldValidation::Ignore => Ok((object, Vec::new())),
+            FieldValidation::Strict if !findings.is_empty() => {
+                Err(cannot(format!("strict decoding error: {}", findings.join(", "))))
+            }
+            FieldValidation::Strict | FieldValidation::Warn => Ok((object, findings)),
+        }
+    }
+
+    fn dry_entry(key: &ObjectKey, value: Bytes, revision: u64) -> Arc<Entry> {
+        Arc::new(Entry::new(key.clone(), revision, value))
+    }
+}
+
+/// The name in a key.
+pub(crate) fn name_of(key: &ObjectKey) -> &str {
+    key.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// The namespace in a key.
+pub(crate) fn namespace_of(key: &ObjectKey) -> Option<&str> {
+    key.as_str().split_once('/').map(|(namespace, _)| namespace)
+}
+

@@ -1,0 +1,92 @@
+//! Puts the parts together.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use euston_tls::HttpsClient;
+use k8s_openapi::api::core::v1::Service;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::admission::{Admission, ServiceAddresses};
+use crate::auth::User;
+use crate::endpoints::Api;
+use crate::error::{ApiError, Result};
+use crate::registry::Registry;
+use crate::registry::table::{Table, builtin};
+use crate::storage::Storage;
+use crate::{bootstrap, upkeep};
+
+/// What an API server is made of.
+pub struct Config {
+    /// Where objects are kept.
+    pub store: raft_store::Store,
+    /// Where images are kept; served under `/v2/`.
+    pub images: euston_images::Registry,
+    /// What nodes are asked with, for logs. Without it those requests get 503.
+    pub node_client: Option<HttpsClient>,
+    /// Where this API is reached, for the Service `default/kubernetes`.
+    pub advertise: Option<(IpAddr, u16)>,
+    /// Ends watches and upkeep.
+    pub shutdown: CancellationToken,
+}
+
+/// A running API server. It listens nowhere by itself: serve its [`router`](Self::router),
+/// or call it in process through a [`client`](Self::client).
+#[derive(Clone)]
+pub struct ApiServer {
+    router: Router,
+}
+
+impl ApiServer {
+    /// Loads the caches, creates what every cluster has, starts upkeep.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn start(config: Config) -> Result<Self> {
+        let table = Table::new(builtin());
+        let storage =
+            Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
+        let row = |plural: &str| {
+            table.row_of("", plural).ok_or_else(|| {
+                ApiError::internal(format!("the kind {plural} is not registered"))
+            })
+        };
+        let services = storage.cache(row("services")?).snapshot();
+        let services: Vec<Service> = services
+            .values()
+            .map(|entry| serde_json::from_slice(&entry.value).map_err(ApiError::internal))
+            .collect::<Result<_>>()?;
+        let addresses = ServiceAddresses::new(services.iter());
+        let admission = Admission::new(storage.cache(row("namespaces")?).clone(), addresses);
+        let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
+        bootstrap::run(&registry, config.advertise).await?;
+        tokio::spawn(upkeep::run(registry.clone(), config.shutdown.clone()));
+        let api = Api::new(registry, config.node_client, config.shutdown);
+        Ok(ApiServer { router: api.router(config.images.router()) })
+    }
+
+    /// The whole API. Identities are read from `euston_tls::PeerIdentity` in the
+    /// requests' extensions, where `euston_tls::serve` puts them.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// A client of this API in the same process: no socket, no TLS, everything else alike.
+    pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let user = User {
+            name: user.to_owned(),
+            groups: groups.iter().map(|&g| g.to_owned()).collect(),
+        };
+        let router = self.router.clone();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let router = router.clone();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(user.clone());
+            router.oneshot(request)
+        });
+        kube::Client::new(service, "default")
+    }
+}

@@ -1,0 +1,264 @@
+//! Objects as bytes in the replicated store, and the caches that reads are served from.
+//!
+//! Writes go to the store with the precondition that the object is what the
+//! writer saw. Reads wait until the caches have reached the store's revision (a
+//! linearizable barrier), then are served from memory. Bytes are kept once: the
+//! caches share the store's own buffers.
+
+mod cache;
+mod entry;
+mod feed;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_store::{Compare, CompareOp, KeyRange, Op, RangeRequest, Store, Txn};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use cache::frame;
+pub use cache::{Change, EventType, ResourceCache, WatchCursor};
+pub use entry::Entry;
+
+use crate::error::{ApiError, Result};
+use crate::registry::kind::Kind;
+
+/// Every key of the API begins with this.
+pub(crate) const ROOT: &str = "/registry/";
+
+/// How long a read waits for the caches to reach the store. They trail it by
+/// less than a millisecond; past this something is wrong and the client is told.
+const FRESH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where an object of a kind lives: `namespace/name`, or `name` for cluster-wide kinds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// The key of `name` in `namespace`; `None` for cluster-wide kinds.
+    pub fn new(namespace: Option<&str>, name: &str) -> Self {
+        ObjectKey(match namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.to_owned(),
+        })
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        ObjectKey(text.to_owned())
+    }
+
+    /// As it stands in the store, below the kind's prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The prefix of all objects of a kind, with a slash at its end.
+pub(crate) fn prefix(kind: &Kind) -> String {
+    let group = if kind.names.group.is_empty() { "core" } else { &kind.names.group };
+    format!("{ROOT}{group}/{}/", kind.names.plural)
+}
+
+/// A write whose precondition no longer held.
+#[derive(Debug)]
+pub struct Moved;
+
+/// The store and the caches over it.
+pub struct Storage {
+    store: Store,
+    caches: Vec<Arc<ResourceCache>>,
+    reached: watch::Receiver<u64>,
+}
+
+impl Storage {
+    /// Loads the caches of `kinds` and keeps them fed until `shutdown`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn start(
+        store: Store,
+        kinds: &[Arc<Kind>],
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        let caches: Vec<Arc<ResourceCache>> =
+            kinds.iter().map(|kind| Arc::new(ResourceCache::new(kind.clone()))).collect();
+        let reached = feed::start(store.clone(), caches.clone(), shutdown).await?;
+        Ok(Storage { store, caches, reached })
+    }
+
+    /// The cache of the kind in row `index` of the table.
+    pub fn cache(&self, index: usize) -> &Arc<ResourceCache> {
+        &self.caches[index]
+    }
+
+    /// The revision that all caches have reached.
+    pub fn revision(&self) -> u64 {
+        *self.reached.borrow()
+    }
+
+    /// Waits until the caches hold every write acknowledged before this call, and
+    /// returns their revision.
+    ///
+    /// # Errors
+    /// 504 if that takes longer than 10 s; 503 if the store has no leader.
+    pub async fn fresh(&self) -> Result<u64> {
+        let revision = self.store.read_index().await?;
+        self.wait_for(revision, FRESH_TIMEOUT).await
+    }
+
+    /// Waits until the caches have reached `revision`, and returns where they are.
+    ///
+    /// # Errors
+    /// 504 if that takes longer than `limit`.
+    pub async fn wait_for(&self, revision: u64, limit: Duration) -> Result<u64> {
+        let mut reached = self.reached.clone();
+        let now = *reached.borrow();
+        if now >= revision {
+            return Ok(now);
+        }
+        match tokio::time::timeout(limit, reached.wait_for(|&r| r >= revision)).await {
+            Ok(Ok(reached)) => Ok(*reached),
+            Ok(Err(_)) => Err(ApiError::unavailable("the API server is shutting down")),
+            Err(_) => Err(ApiError::version_too_large(revision, self.revision())),
+        }
+    }
+
+    /// Writes an object that must not exist. `guards` are further keys that must exist.
+    ///
+    /// # Errors
+    /// The store's. `Err(Moved)` inside if the object or a missing guard stood in the way.
+    pub async fn create(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        value: Bytes,
+        guards: &[String],
+    ) -> Result<std::result::Result<u64, Moved>> {
+        let path = format!("{}{}", prefix(kind), key.as_str());
+        let mut compare = vec![Compare::ModRevision {
+            key: path.clone().into(),
+            op: CompareOp::Equal,
+            value: 0,
+        }];
+        compare.extend(guards.iter().map(|guard| Compare::ModRevision {
+            key: guard.clone().into(),
+            op: CompareOp::Greater,
+            value: 0,
+        }));
+        self.commit(compare, Op::Put { key: path.into(), value, lease: 0 }).await
+    }
+
+    /// Replaces an object that must still be at `revision`.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn update(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        revision: u64,
+        value: Bytes,
+    ) -> Result<std::result::Result<u64, Moved>> {
+        let path = format!("{}{}", prefix(kind), key.as_str());
+        let compare = unchanged(&path, revision);
+        self.commit(vec![compare], Op::Put { key: path.into(), value, lease: 0 }).await
+    }
+
+    /// Removes an object that must still be at `revision`.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn delete(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        revision: u64,
+    ) -> Result<std::result::Result<u64, Moved>> {
+        let path = format!("{}{}", prefix(kind), key.as_str());
+        let compare = unchanged(&path, revision);
+        let range = KeyRange::key(path);
+        self.commit(vec![compare], Op::Delete { range, prev_kv: false }).await
+    }
+
+    async fn commit(
+        &self,
+        compare: Vec<Compare>,
+        op: Op,
+    ) -> Result<std::result::Result<u64, Moved>> {
+        let txn = Txn { compare, success: vec![op], failure: Vec::new() };
+        let response = self.store.txn(txn).await?;
+        Ok(if response.succeeded { Ok(response.revision) } else { Err(Moved) })
+    }
+
+    /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
+    /// the kind's prefix) to the end of `within` (a namespace with its slash, or all).
+    /// Returns the entries and whether more follow.
+    ///
+    /// # Errors
+    /// 410 if that revision is compacted.
+    pub async fn page_at(
+        &self,
+        kind: &Kind,
+        within: &str,
+        start: &str,
+        revision: u64,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Entry>>, bool)> {
+        let prefix = prefix(kind);
+        let range = from(KeyRange::prefix(format!("{prefix}{within}")), format!("{prefix}{start}"));
+        let request = RangeRequest {
+            at_revision: Some(revision),
+            limit,
+            ..RangeRequest::new(range)
+        };
+        let response = self.store.range(request).await?;
+        let entries = response
+            .kvs
+            .into_iter()
+            .filter_map(|kv| {
+                let key = std::str::from_utf8(&kv.key).ok()?.strip_prefix(&prefix)?.to_owned();
+                Some(Arc::new(Entry::new(ObjectKey(key), kv.mod_revision, kv.value.clone())))
+            })
+            .collect();
+        Ok((entries, response.more))
+    }
+
+    /// Forgets history older than `revision`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn compact(&self, revision: u64) -> Result<()> {
+        Ok(self.store.compact(revision).await?)
+    }
+}
+
+/// The part of `range` from `start` on.
+pub(super) fn from(range: KeyRange, start: impl Into<Bytes>) -> KeyRange {
+    match range {
+        KeyRange::Between { end, .. } => KeyRange::between(start, end),
+        KeyRange::Key(_) | KeyRange::From(_) => KeyRange::from_key(start),
+    }
+}
+
+fn unchanged(path: &str, revision: u64) -> Compare {
+    Compare::ModRevision { key: path.to_owned().into(), op: CompareOp::Equal, value: revision }
+}
+
+/// What a client is told of a store's error.
+pub(crate) fn api_error(error: raft_store::Error) -> ApiError {
+    use raft_store::Error;
+    match error {
+        Error::Compacted { .. } => ApiError::expired(
+            "The provided resource version is too old: the store has compacted it away.",
+        ),
+        Error::FutureRevision { requested, current } => {
+            ApiError::version_too_large(requested, current)
+        }
+        Error::TooLarge { max, .. } => ApiError::too_large(max),
+        Error::Overloaded { .. } => {
+            ApiError::too_many_requests(format!("the store has too many writes waiting: {error}"))
+        }
+        other => ApiError::unavailable(format!("the store cannot serve this request: {other}")),
+    }
+}
