@@ -107,9 +107,13 @@ impl CodeCache {
             Ok(None) => Err(ImageError::Io {
                 reason: format!("{} vanished after it was written", artifact_path.display()),
             }),
-            Err(reason) => Err(ImageError::Io {
-                reason: format!("loading {}: {reason}", artifact_path.display()),
-            }),
+            Err(reason) => {
+                // Good code that the engine will not have: a bound of its pools, which it checks
+                // only here. Not kept, as it would be found and refused again.
+                let _ = fs::remove_file(&artifact_path);
+                let _ = fs::remove_file(&mac_path);
+                Err(ImageError::TooLarge { reason })
+            }
         }
     }
 
@@ -211,7 +215,8 @@ fn deserialize(engine: &Engine, file: &File, component: bool) -> Result<Code, St
             Module::deserialize_file(engine, &path).map(Code::Module)
         }
     };
-    code.map_err(|error| wasmtime_chain(&error))
+    // The outer messages name the file descriptor, which tells nobody anything.
+    code.map_err(|error| error.root_cause().to_string())
 }
 
 /// 256 bits over all that the compiled code depends on: compiler version, settings, CPU features.

@@ -102,6 +102,5 @@ async fn run(shared: Arc<Shared>) -> Exit {
 }
 
 fn failed<T: Limited>(store: &mut Store<T>, error: &wasmtime::Error) -> Exit {
-    let refused = store.data_mut().limits().refused();
-    Failure::of(error, refused).into_exit()
+    Failure::of(error, store.data_mut().limits()).into_exit()
 }

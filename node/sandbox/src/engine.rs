@@ -18,8 +18,11 @@ const STACK_BYTES: usize = 2 << 20;
 const TABLES_PER_SLOT: u32 = 2;
 /// Core instances for each slot; only a counter, their memory comes from the heap.
 const CORE_INSTANCES_PER_SLOT: u32 = 16;
+/// Table bytes that are cleared in place, as `PoolPlan::kept_bytes` of memory are: enough for the
+/// functions of most guests.
+const TABLE_KEPT_BYTES: usize = 16 << 10;
 /// Idle slots that stay bound to the module that used them last, so that the next request of that
-/// module finds its pages mapped. Each may hold the pages that its last guest left in place.
+/// module finds its pages mapped. More apps than this, called in turn, remap at every call.
 const WARM_SLOTS: u32 = 128;
 
 /// Makes the engine by `plan`; where the host refuses the address space, by a smaller plan, and at
@@ -55,6 +58,8 @@ fn config(plan: &PoolPlan) -> Config {
     config
         .epoch_interruption(true)
         .wasm_component_model(true)
+        // Shared memories escape the memory limit and the pools: refused when an image is made.
+        .wasm_threads(false)
         .parallel_compilation(true)
         .memory_init_cow(true)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
@@ -85,6 +90,10 @@ fn pools(plan: &PoolPlan) -> PoolingAllocationConfig {
         .max_memories_per_module(memories)
         .max_memories_per_component(memories)
         .max_tables_per_module(memories)
-        .max_unused_warm_slots(WARM_SLOTS);
+        .max_unused_warm_slots(WARM_SLOTS)
+        // Without `pagemap_scan`, which would be faster still: until wasmtime issue 14357 is
+        // solved it can leave a guest's swapped-out pages to the slot's next guest.
+        .linear_memory_keep_resident(usize::try_from(plan.kept_bytes).unwrap_or(0))
+        .table_keep_resident(TABLE_KEPT_BYTES);
     pools
 }

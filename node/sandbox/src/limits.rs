@@ -70,6 +70,9 @@ pub(crate) struct Limits {
     /// A growth was refused by WebAssembly's own rules (its declared maximum, 4 GiB): most guests
     /// abort upon that, and the abort is then an out-of-memory.
     refused: bool,
+    /// What was asked for beyond a limit. Kept, as wasmtime's collector swallows our error and
+    /// reports one of its own.
+    denied: Option<OutOfMemory>,
 }
 
 /// The guest asked for more memory than it may have. As with a cgroup, that ends it; handing the
@@ -85,6 +88,7 @@ impl Limits {
             node,
             held: 0,
             refused: false,
+            denied: None,
         }
     }
 
@@ -93,7 +97,20 @@ impl Limits {
         self.refused
     }
 
+    /// The limit that the guest ran into, if it did: whatever it died of then, it died of that.
+    pub(crate) fn denied(&self) -> Option<&OutOfMemory> {
+        self.denied.as_ref()
+    }
+
     fn take(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
+        let taken = self.try_take(bytes);
+        if let Err(error) = &taken {
+            self.denied = Some(error.clone());
+        }
+        taken
+    }
+
+    fn try_take(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
         if !self.container.take(bytes) {
             return Err(OutOfMemory(format!(
                 "out of memory: the guest holds {} and asked for {} more, its limit is {}",

@@ -232,8 +232,7 @@ async fn run(
     }
     .await;
     if let Err(error) = result {
-        let refused = store.data_mut().limits().refused();
-        let error = match Failure::of(&error, refused) {
+        let error = match Failure::of(&error, store.data_mut().limits()) {
             Failure::Exit(code) => HandleError::BadResponse(format!(
                 "the guest exited with code {code} while it handled a request"
             )),

@@ -18,6 +18,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 /// wasmtime's default.
 const HEADER_BYTES_MAX: usize = 128 << 10;
 
+/// Open files, streams, headers and the like that one sandbox may hold on the host; the next one
+/// ends it. Servers hold tens of them, and a guest must not use up the node's file descriptors.
+const HANDLES_MAX: usize = 4_096;
+/// Random bytes that a guest may ask for in one call; more ends it. Keys and nonces take tens.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
+
 /// Arguments and environment; shared by all sandboxes of a container, copied only when a guest
 /// asks for them.
 #[derive(Debug)]
@@ -88,6 +94,7 @@ impl Template {
     fn wasi(&self) -> WasiCtx {
         // Sockets and name lookup are denied by default: a guest that tries gets EACCES.
         let mut wasi = WasiCtx::builder()
+            .max_random_size(RANDOM_BYTES_MAX)
             .stdout(Sink::new(&self.output, StdStream::Stdout))
             .stderr(Sink::new(&self.output, StdStream::Stderr))
             .build();
@@ -104,6 +111,8 @@ impl Template {
 
     /// A new sandbox for a component.
     pub(crate) fn component_store(&self, engine: &Engine) -> Store<Guest> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HEADER_BYTES_MAX);
         store(
@@ -113,7 +122,7 @@ impl Template {
                 wasi: self.wasi(),
                 http,
                 hooks: Hooks::new(&self.network),
-                table: ResourceTable::new(),
+                table,
                 limits: self.limits(),
             },
         )
@@ -125,10 +134,13 @@ impl Template {
         builder
             .args(&self.program.args)
             .envs(&self.program.env)
+            .max_random_size(RANDOM_BYTES_MAX)
             .stdout(Sink::new(&self.output, StdStream::Stdout))
             .stderr(Sink::new(&self.output, StdStream::Stderr));
         let mut wasi = builder.build_p1();
-        *wasi.ctx().ctx.filesystem() = self.files.clone();
+        let view = wasi.ctx();
+        *view.ctx.filesystem() = self.files.clone();
+        view.table.set_max_capacity(HANDLES_MAX);
         store(
             engine,
             ModuleGuest {

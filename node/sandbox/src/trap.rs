@@ -1,7 +1,7 @@
 //! How a guest's failure reads: traps in plain words, with the functions they happened in.
 
 use crate::exit::Exit;
-use crate::limits::OutOfMemory;
+use crate::limits::Limits;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -20,12 +20,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Reads the error that guest code ended with. `grow_refused`: see `Limits::refused`.
-    pub(crate) fn of(error: &wasmtime::Error, grow_refused: bool) -> Self {
+    /// Reads the error that guest code ended with.
+    pub(crate) fn of(error: &wasmtime::Error, limits: &Limits) -> Self {
         if let Some(I32Exit(code)) = error.downcast_ref() {
             return Self::Exit(*code);
         }
-        if let Some(oom) = error.downcast_ref::<OutOfMemory>() {
+        if let Some(oom) = limits.denied() {
             return Self::OutOfMemory(oom.to_string());
         }
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
@@ -33,7 +33,7 @@ impl Failure {
         }
         let place = place(error);
         match error.downcast_ref::<Trap>() {
-            Some(Trap::UnreachableCodeReached) if grow_refused => Self::OutOfMemory(format!(
+            Some(Trap::UnreachableCodeReached) if limits.refused() => Self::OutOfMemory(format!(
                 "out of memory: the guest reached the largest memory its code declares, and \
                  aborted{place}"
             )),

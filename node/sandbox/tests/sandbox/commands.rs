@@ -327,3 +327,65 @@ async fn when_all_slots_are_taken_the_next_command_is_told_so() {
     let again = runtime.start(spec(&image, Entry::Command, &output)).await;
     assert!(again.is_ok(), "{:?}", again.err());
 }
+
+#[tokio::test]
+async fn hostile_commands_hurt_themselves_only() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (name, text, code, message) in [
+        (
+            "opens files for ever",
+            r#"(module
+                (import "wasi_snapshot_preview1" "path_open" (func $open
+                    (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+                (memory (export "memory") 1) (data (i32.const 0) ".")
+                (func $hoard (loop
+                    (drop (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1)
+                        (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 8)))
+                    (br 0)))
+                (func (export "_start") (call $hoard)))"#,
+            134,
+            "table has no free keys",
+        ),
+        (
+            "asks for a gigabyte of random bytes",
+            r#"(module
+                (import "wasi_snapshot_preview1" "random_get"
+                    (func $random (param i32 i32) (result i32)))
+                (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                (memory (export "memory") 1)
+                (func (export "_start")
+                    (call $exit (call $random (i32.const 0) (i32.const 0x40000000)))))"#,
+            // EFAULT or a trap: it has no gigabyte to put them into.
+            134,
+            "",
+        ),
+        (
+            "fills the garbage-collected heap",
+            r#"(module
+                (type $bytes (array (mut i8)))
+                (type $cell (struct (field (ref null $bytes)) (field (ref null $cell))))
+                (memory (export "memory") 1)
+                (func $hoard (local $list (ref null $cell))
+                    (loop
+                        (local.set $list (struct.new $cell
+                            (array.new $bytes (i32.const 1) (i32.const 1000000))
+                            (local.get $list)))
+                        (br 0)))
+                (func (export "_start") (call $hoard)))"#,
+            137,
+            "out of memory: the guest holds",
+        ),
+    ] {
+        let image = image(text).await;
+        let (exit, _) = run(&image, |spec| {
+            spec.mounts = vec![euston_sandbox::Mount {
+                host: dir.path().to_owned(),
+                guest: "/data".to_owned(),
+                read_only: false,
+            }];
+        })
+        .await;
+        assert_eq!(exit.code, code, "{name}: {exit}");
+        assert!(exit.message.contains(message), "{name}: {exit}");
+    }
+}

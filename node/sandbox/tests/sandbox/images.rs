@@ -68,12 +68,22 @@ async fn what_cannot_run_is_refused_in_a_sentence() {
             "cannot compile this image",
         ),
         (
+            "a memory beyond every limit",
+            wat(r#"(module (memory i64 100000) (func (export "_start")))"#),
+            "this image does not fit a sandbox of this node: ",
+        ),
+        (
+            "shared memory",
+            wat(r#"(module (memory 1 10 shared) (func (export "_start")))"#),
+            "threads",
+        ),
+        (
             "too many memories",
             wat(&format!(
                 r#"(module {} (func (export "_start")))"#,
                 "(memory 1)".repeat(40)
             )),
-            "",
+            "this image does not fit a sandbox of this node: ",
         ),
     ] {
         let error = match runtime().prepare(bytes).await {
