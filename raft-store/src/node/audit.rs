@@ -176,6 +176,7 @@ fn judge(bytes: &[u8], offset: usize, signature: u32) -> Result<Tail, Damage> {
             .any(|(from, to)| is_zero(&bytes[from..to]))
     };
     match header(rest) {
+        Some((_, items)) if is_complete(rest, items, signature) => broken,
         Some((len, _)) if len <= rest.len() => {
             let unfinished = is_zero(&rest[len - 4..len]);
             if unfinished || hole(0, len) {
@@ -184,19 +185,13 @@ fn judge(bytes: &[u8], offset: usize, signature: u32) -> Result<Tail, Damage> {
                 broken
             }
         }
-        Some((_, items)) => {
-            if is_complete(rest, items, signature) {
-                broken
-            } else {
-                torn
-            }
-        }
+        Some(_) => torn,
         None if hole(0, RECORD_HEADER_BYTES) => torn,
         None => broken,
     }
 }
 
-/// Whether a record that claims to be longer than the file is there in full, so that its length must be wrong.
+/// Whether a broken record is there in full, only shorter than it claims, so that its length must be wrong.
 fn is_complete(rest: &[u8], items: usize, signature: u32) -> bool {
     let Some(entries) = rest.get(RECORD_HEADER_BYTES..items) else {
         return false;

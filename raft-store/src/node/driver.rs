@@ -16,12 +16,12 @@ use raft::eraftpb::{Entry, EntryType};
 use raft::{LightReady, RawNode, Ready, StateRole, Storage as _};
 use tokio::sync::oneshot;
 
-use super::chores::{Chores, Outcome};
+use super::chores::{self, Chores};
 use super::dir::DataDir;
 use super::fs::DiskHealth;
 use super::log::{Position, RaftLog, entry_bytes};
 use super::snapshot::Meta;
-use super::{Reply, Request, Room, Shared};
+use super::{Outcome, Reply, Request, Room, Shared};
 use crate::command::Command;
 use crate::config::Config;
 use crate::error::{Error, StopCause};
@@ -296,9 +296,14 @@ impl Driver {
         let Some(last) = entries.last().map(|entry| entry.index) else {
             return Ok(());
         };
+        let mut answers = Vec::new();
         for entry in entries {
-            self.apply_entry(&entry)?;
+            let reply = self.take_reply(&entry);
+            let outcome = self.apply_entry(&entry)?;
             self.parts.applied = entry.index;
+            if let (Some(proposed), Some(outcome)) = (reply, outcome) {
+                answers.push((proposed, outcome));
+            }
         }
         let revision = self.parts.shared.state.read().revision();
         self.parts.shared.applied.send_if_modified(|applied| {
@@ -306,13 +311,16 @@ impl Driver {
             *applied = revision;
             moved
         });
+        // Only now: who has its answer must find its write in whatever it asks next.
+        for (proposed, outcome) in answers {
+            proposed.reply.answer(outcome);
+        }
         self.parts.raft.mut_store().forget(last);
         self.answer_reads();
         Ok(())
     }
 
-    fn apply_entry(&mut self, entry: &Entry) -> Result<(), StopCause> {
-        let reply = self.take_reply(entry);
+    fn apply_entry(&mut self, entry: &Entry) -> Result<Option<Outcome>, StopCause> {
         if entry.get_entry_type() != EntryType::EntryNormal {
             return Err(broken(format!(
                 "entry {} changes the group's members, which this version cannot",
@@ -320,33 +328,23 @@ impl Driver {
             )));
         }
         if entry.data.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let command = Command::decode(&entry.data)
             .map_err(|error| broken(format!("entry {}: {error}", entry.index)))?;
         let mut state = self.parts.shared.state.write();
-        match command {
-            Command::Txn(txn) => {
-                let answer = state.apply(&txn);
-                drop(state);
-                if let Some(Reply::Txn(reply)) = reply {
-                    drop(reply.send(answer));
-                }
-            }
+        Ok(Some(match command {
+            Command::Txn(txn) => Outcome::Txn(state.apply(&txn)),
             Command::Compact(at) => {
-                let answer = state.compact(at);
-                drop(state);
-                self.sweeping |= answer.is_ok();
-                if let Some(Reply::Compact(reply)) = reply {
-                    drop(reply.send(answer));
-                }
+                let outcome = state.compact(at);
+                self.sweeping |= outcome.is_ok();
+                Outcome::Compact(outcome)
             }
-        }
-        Ok(())
+        }))
     }
 
     /// Who waits for this entry. Those whose entry was replaced by another leader's learn that it came to nothing.
-    fn take_reply(&mut self, entry: &Entry) -> Option<Reply> {
+    fn take_reply(&mut self, entry: &Entry) -> Option<Proposed> {
         while self
             .proposed
             .front()
@@ -354,7 +352,7 @@ impl Driver {
         {
             let proposed = self.proposed.pop_front()?;
             if proposed.position.index == entry.index && proposed.position.term == entry.term {
-                return Some(proposed.reply);
+                return Some(proposed);
             }
             proposed.reply.fail(self.not_leader(false));
         }
@@ -440,9 +438,9 @@ impl Driver {
         }
     }
 
-    fn chore_done(&mut self, outcome: Outcome) -> Result<(), StopCause> {
+    fn chore_done(&mut self, outcome: chores::Outcome) -> Result<(), StopCause> {
         match outcome {
-            Outcome::Snapshot { position, bytes } => {
+            chores::Outcome::Snapshot { position, bytes } => {
                 tracing::debug!(index = position.index, bytes, "wrote a snapshot");
                 self.parts.snapshot_bytes = bytes;
                 let kept = self.parts.config.log_entries_kept;
@@ -453,7 +451,7 @@ impl Driver {
                     return self.chore_done(outcome);
                 }
             }
-            Outcome::SnapshotFailed(error) => match error.kind() {
+            chores::Outcome::SnapshotFailed(error) => match error.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                     tracing::error!(%error, "no room for a snapshot; the log grows until there is");
                     self.retry_snapshot();
@@ -469,7 +467,7 @@ impl Driver {
                     });
                 }
             },
-            Outcome::Purged(result) => {
+            chores::Outcome::Purged(result) => {
                 if let Some(error) = self.parts.health.failure() {
                     return Err(StopCause::Disk {
                         what: "syncing the log".to_owned(),
@@ -480,7 +478,7 @@ impl Driver {
                     tracing::error!(%error, "removing old log files failed; it is tried again after the next snapshot");
                 }
             }
-            Outcome::Lost(what) => {
+            chores::Outcome::Lost(what) => {
                 tracing::error!(what, "work beside the log was lost; it is tried again");
                 self.retry_snapshot();
             }

@@ -1,8 +1,6 @@
 //! Watches: every change of a range of keys, in order, once.
 
 mod hub;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
