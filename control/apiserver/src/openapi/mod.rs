@@ -29,8 +29,12 @@ use sha2::{Digest, Sha256};
 /// What the documents say about the API that they describe.
 const API_VERSION: &str = "v1.37.0";
 
-/// The media type of [`OpenApi::v2_protobuf`].
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of [`OpenApi::v2_protobuf`], as the answer names it.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// What clients, kubectl 1.37 among them, write in `Accept` to ask for [`V2_PROTOBUF`]. It is
+/// no valid media type (`@`): kubectl refuses an answer that repeats it.
+pub const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// A registered kind, as far as its documentation is concerned.
 #[derive(Debug, Clone)]
@@ -76,8 +80,15 @@ pub struct Document {
 impl Document {
     fn new(body: Vec<u8>) -> Self {
         let digest = Sha256::digest(&body);
-        let etag = digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect::<String>();
-        Document { body: body.into(), etag: etag.into() }
+        let etag = digest
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02X}"))
+            .collect::<String>();
+        Document {
+            body: body.into(),
+            etag: etag.into(),
+        }
     }
 
     fn of_json(value: &Value) -> Self {
@@ -116,7 +127,10 @@ impl Slot {
 
     fn trim(&self, now: Instant, idle: Duration) {
         let mut built = self.built.lock();
-        if built.as_ref().is_some_and(|(_, used)| now.saturating_duration_since(*used) >= idle) {
+        if built
+            .as_ref()
+            .is_some_and(|(_, used)| now.saturating_duration_since(*used) >= idle)
+        {
             *built = None;
         }
     }
@@ -150,13 +164,19 @@ pub struct OpenApi {
 impl OpenApi {
     /// Documents for these kinds; nothing is built yet.
     pub fn new(resources: Vec<ResourceDoc>) -> Self {
-        let mut names: Vec<(String, String)> =
-            resources.iter().map(|r| (r.group.clone(), r.version.clone())).collect();
+        let mut names: Vec<(String, String)> = resources
+            .iter()
+            .map(|r| (r.group.clone(), r.version.clone()))
+            .collect();
         names.sort();
         names.dedup();
         let versions = names
             .into_iter()
-            .map(|(group, version)| GroupVersion { group, version, slot: Slot::default() })
+            .map(|(group, version)| GroupVersion {
+                group,
+                version,
+                slot: Slot::default(),
+            })
             .collect();
         OpenApi {
             resources,
@@ -186,7 +206,10 @@ impl OpenApi {
 
     /// `/openapi/v3/api/v1` (an empty group) or `/openapi/v3/apis/GROUP/VERSION`.
     pub fn v3(&self, group: &str, version: &str) -> Option<Document> {
-        let of = self.versions.iter().find(|v| v.group == group && v.version == version)?;
+        let of = self
+            .versions
+            .iter()
+            .find(|v| v.group == group && v.version == version)?;
         Some(of.slot.get(|| self.build_v3(of)))
     }
 
@@ -197,7 +220,8 @@ impl OpenApi {
 
     /// `/openapi/v2` as [`V2_PROTOBUF`].
     pub fn v2_protobuf(&self) -> Document {
-        self.v2_protobuf.get(|| Document::new(gnostic::encode(&self.build_v2())))
+        self.v2_protobuf
+            .get(|| Document::new(gnostic::encode(&self.build_v2())))
     }
 
     /// Frees every document that was last asked for `idle` ago or longer. Cheap.

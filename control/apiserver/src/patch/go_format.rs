@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn values_read_as_go_prints_them() {
         for (value, expect) in [
-            (json!({"name": "web", "image": "nginx"}), "map[image:nginx name:web]"),
+            (
+                json!({"name": "web", "image": "nginx"}),
+                "map[image:nginx name:web]",
+            ),
             (json!(["a", 1, true, null]), "[a 1 true <nil>]"),
             (json!({"a": {"b": [1.5]}}), "map[a:map[b:[1.5]]]"),
             (json!(null), "<nil>"),

@@ -22,7 +22,10 @@ pub fn json_patch(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
         )));
     }
     let mut document = original.clone();
-    let mut budget = Budget { copied_bytes: 0, work: 0 };
+    let mut budget = Budget {
+        copied_bytes: 0,
+        work: 0,
+    };
     for (number, operation) in patch.iter().enumerate() {
         budget.charge(&document, operation).map_err(|what| {
             PatchError::TooLarge(format!("JSON patch operation {number}: {what}"))
@@ -47,7 +50,9 @@ fn explain(operation: &PatchOperation, kind: &PatchErrorKind) -> String {
     match (kind, from) {
         (PatchErrorKind::TestFailed, _) => format!("testing value {path} failed: test failed"),
         (PatchErrorKind::InvalidFromPointer, Some(from)) => {
-            format!("{name} operation does not apply: doc is missing from path: {from}: missing value")
+            format!(
+                "{name} operation does not apply: doc is missing from path: {from}: missing value"
+            )
         }
         (PatchErrorKind::InvalidPointer, _) => {
             format!("{name} operation does not apply: doc is missing path: {path}: missing value")
@@ -97,7 +102,9 @@ impl Budget {
     fn nest(&mut self, path: &Pointer, value: &Value) -> Result<(), String> {
         let above = path.count();
         if above > DEPTH_MAX || !fits(value, DEPTH_MAX - above, &mut self.work) {
-            return Err(format!("the object would be nested more than {DEPTH_MAX} deep"));
+            return Err(format!(
+                "the object would be nested more than {DEPTH_MAX} deep"
+            ));
         }
         self.check_work()
     }
@@ -128,9 +135,7 @@ fn fits(value: &Value, levels: usize, looked: &mut usize) -> bool {
         Value::Array(items) => {
             levels > 0 && items.iter().all(|item| fits(item, levels - 1, looked))
         }
-        Value::Object(map) => {
-            levels > 0 && map.values().all(|item| fits(item, levels - 1, looked))
-        }
+        Value::Object(map) => levels > 0 && map.values().all(|item| fits(item, levels - 1, looked)),
         _ => true,
     }
 }

@@ -68,5 +68,7 @@ fn object(body: &[u8]) -> Result<Value, PatchError> {
         return Ok(value);
     }
     let got = go_format::kind(&value);
-    Err(PatchError::Malformed(format!("error decoding patch: expected an object, got a {got}")))
+    Err(PatchError::Malformed(format!(
+        "error decoding patch: expected an object, got a {got}"
+    )))
 }

@@ -5,7 +5,7 @@
 //! data, kept in `types.txt` (made by `generate.py`, see there) and parsed once, on first
 //! use, into a few flat arrays whose strings point into the program itself.
 //!
-//! ```ignore
+//! ```text
 //! let pod = types().lookup_gvk("", "v1", "Pod")?;
 //! let containers = types().get(pod).field("spec")?.element()?.field("containers")?;
 //! assert_eq!(containers.merge_key(), Some("name"));
@@ -193,19 +193,27 @@ impl Types {
 
     /// One type.
     pub fn get(&'static self, id: TypeId) -> TypeRef {
-        TypeRef { row: &self.types[usize::from(id.0)], id }
+        TypeRef {
+            row: &self.types[usize::from(id.0)],
+            id,
+        }
     }
 
     /// Every type, by name.
     pub fn iter(&'static self) -> impl Iterator<Item = TypeRef> {
-        (0u16..).zip(&self.types).map(|(id, row)| TypeRef { row, id: TypeId(id) })
+        (0u16..).zip(&self.types).map(|(id, row)| TypeRef {
+            row,
+            id: TypeId(id),
+        })
     }
 
     /// Group, version and kind of every kind.
     pub fn kinds(
         &self,
     ) -> impl Iterator<Item = (&'static str, &'static str, &'static str, TypeId)> {
-        self.kinds.iter().map(|k| (k.group, k.version, k.kind, k.of))
+        self.kinds
+            .iter()
+            .map(|k| (k.group, k.version, k.kind, k.of))
     }
 
     fn shape(&self, id: ShapeId) -> Shape {
@@ -251,7 +259,10 @@ impl TypeRef {
 
     /// Group, version and kind of every kind with this type.
     pub fn kinds(self) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-        types().kinds().filter(move |k| k.3 == self.id).map(|(g, v, k, _)| (g, v, k))
+        types()
+            .kinds()
+            .filter(move |k| k.3 == self.id)
+            .map(|(g, v, k, _)| (g, v, k))
     }
 
     fn rows(self) -> &'static [FieldRow] {
@@ -323,7 +334,10 @@ impl FieldRef {
 
     /// The fields that together tell the items of a list-map apart.
     pub fn list_map_keys(self) -> impl Iterator<Item = &'static str> {
-        self.rules().list_map_keys.split(',').filter(|k| !k.is_empty())
+        self.rules()
+            .list_map_keys
+            .split(',')
+            .filter(|k| !k.is_empty())
     }
 
     /// True if server-side apply treats the map or object as one value.

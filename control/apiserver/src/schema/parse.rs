@@ -28,7 +28,11 @@ pub(super) fn parse(text: &'static str) -> Result<Types, ParseError> {
         }
     }
 
-    let mut shapes = Shapes { names, known: HashMap::new(), rows: Vec::new() };
+    let mut shapes = Shapes {
+        names,
+        known: HashMap::new(),
+        rows: Vec::new(),
+    };
     let mut types: Vec<TypeRow> = Vec::with_capacity(shapes.names.len());
     let mut fields: Vec<FieldRow> = Vec::new();
     let mut rules = vec![Rules::NONE];
@@ -45,7 +49,11 @@ pub(super) fn parse(text: &'static str) -> Result<Types, ParseError> {
                 return Err(fail("types out of order"));
             }
             let start = fields.len() as u32;
-            let mut row = TypeRow { name, fields: start..start, atomic: false };
+            let mut row = TypeRow {
+                name,
+                fields: start..start,
+                atomic: false,
+            };
             for word in words {
                 match word.split_once('=') {
                     None if word == "atomic" => row.atomic = true,
@@ -58,7 +66,12 @@ pub(super) fn parse(text: &'static str) -> Result<Types, ParseError> {
                                 return Err(fail("a kind is GROUP/VERSION/KIND"));
                             };
                             let of = TypeId(index(types.len(), line)?);
-                            kinds.push(KindRow { group, version, kind, of });
+                            kinds.push(KindRow {
+                                group,
+                                version,
+                                kind,
+                                of,
+                            });
                         }
                     }
                     _ => return Err(fail("unknown word about a type")),
@@ -66,10 +79,15 @@ pub(super) fn parse(text: &'static str) -> Result<Types, ParseError> {
             }
             types.push(row);
         } else if let Some(words) = words.strip_prefix(' ') {
-            let owner = types.last_mut().ok_or_else(|| fail("a field before any type"))?;
+            let owner = types
+                .last_mut()
+                .ok_or_else(|| fail("a field before any type"))?;
             let row = field(words, line, &mut shapes, &mut rules)?;
             let first = owner.fields.start as usize;
-            if fields[first..].last().is_some_and(|last: &FieldRow| last.name >= row.name) {
+            if fields[first..]
+                .last()
+                .is_some_and(|last: &FieldRow| last.name >= row.name)
+            {
                 return Err(fail("fields out of order"));
             }
             fields.push(row);
@@ -80,7 +98,13 @@ pub(super) fn parse(text: &'static str) -> Result<Types, ParseError> {
     }
     kinds.sort_by_key(|k| (k.group, k.version, k.kind));
     fields.shrink_to_fit();
-    Ok(Types { types, fields, shapes: shapes.rows, rules, kinds })
+    Ok(Types {
+        types,
+        fields,
+        shapes: shapes.rows,
+        rules,
+        kinds,
+    })
 }
 
 fn field(
@@ -92,7 +116,9 @@ fn field(
     let fail = |what| ParseError { line, what };
     let mut words = words.split(' ');
     let name = words.next().ok_or_else(|| fail("a field without a name"))?;
-    let shape = words.next().ok_or_else(|| fail("a field without a shape"))?;
+    let shape = words
+        .next()
+        .ok_or_else(|| fail("a field without a shape"))?;
     let shape = shapes.intern(shape, line)?;
     let mut required = false;
     let mut special = false;
@@ -120,8 +146,9 @@ fn field(
             Some(("list", "atomic")) => rules.list = Some(ListType::Atomic),
             Some(("list", map)) => {
                 rules.list = Some(ListType::Map);
-                rules.list_map_keys =
-                    map.strip_prefix("map:").ok_or_else(|| fail("unknown list type"))?;
+                rules.list_map_keys = map
+                    .strip_prefix("map:")
+                    .ok_or_else(|| fail("unknown list type"))?;
             }
             Some(("default", json)) => rules.default = Some(json),
             _ => return Err(fail("unknown word about a field")),
@@ -134,7 +161,12 @@ fn field(
     } else {
         None
     };
-    Ok(FieldRow { name, shape, rules, required })
+    Ok(FieldRow {
+        name,
+        shape,
+        rules,
+        required,
+    })
 }
 
 struct Shapes {
@@ -155,7 +187,10 @@ impl Shapes {
         } else if let Some(&id) = self.names.get(text) {
             Shape::Struct(id)
         } else {
-            Shape::Scalar(scalar(text).ok_or(ParseError { line, what: "unknown shape" })?)
+            Shape::Scalar(scalar(text).ok_or(ParseError {
+                line,
+                what: "unknown shape",
+            })?)
         };
         let id = ShapeId(index(self.rows.len(), line)?);
         self.rows.push(shape);
@@ -184,7 +219,10 @@ fn scalar(text: &str) -> Option<Scalar> {
 }
 
 fn index(at: usize, line: usize) -> Result<u16, ParseError> {
-    u16::try_from(at).map_err(|_| ParseError { line, what: "more rows than an index can count" })
+    u16::try_from(at).map_err(|_| ParseError {
+        line,
+        what: "more rows than an index can count",
+    })
 }
 
 #[cfg(test)]
@@ -199,9 +237,15 @@ mod tests {
             ("type a\n y str\n x str", "line 3: fields out of order"),
             ("type a\n x", "line 2: a field without a shape"),
             ("type a\n x []widget", "line 2: unknown shape"),
-            ("type a\n x str colour=red", "line 2: unknown word about a field"),
+            (
+                "type a\n x str colour=red",
+                "line 2: unknown word about a field",
+            ),
             ("type a\n x []str list=bag", "line 2: unknown list type"),
-            ("type a\n x []str strategy=guess", "line 2: unknown patch strategy"),
+            (
+                "type a\n x []str strategy=guess",
+                "line 2: unknown patch strategy",
+            ),
             ("type a gvk=v1/Pod", "line 1: a kind is GROUP/VERSION/KIND"),
             ("type a shiny", "line 1: unknown word about a type"),
             ("nonsense", "line 1: neither a type nor a field"),

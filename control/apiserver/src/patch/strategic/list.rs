@@ -20,8 +20,14 @@ pub(super) fn merge(
     patch: Vec<Value>,
     field: Field,
 ) -> Result<Vec<Value>, Fault> {
-    let Some(merge_key) = field.merge_key() else { return scalars(original, patch) };
-    let Sorted { deleted, replace, items } = sort_directives(patch, merge_key)?;
+    let Some(merge_key) = field.merge_key() else {
+        return scalars(original, patch);
+    };
+    let Sorted {
+        deleted,
+        replace,
+        items,
+    } = sort_directives(patch, merge_key)?;
     let original = match replace {
         true => Vec::new(),
         false => without(original, merge_key, &deleted)?,
@@ -93,7 +99,11 @@ struct Sorted {
 }
 
 fn sort_directives(patch: Vec<Value>, merge_key: &str) -> Result<Sorted, Fault> {
-    let mut sorted = Sorted { deleted: HashSet::new(), replace: false, items: Vec::new() };
+    let mut sorted = Sorted {
+        deleted: HashSet::new(),
+        replace: false,
+        items: Vec::new(),
+    };
     for mut item in patch {
         match directive(&item).map(Value::as_str) {
             None => sorted.items.push(item),
@@ -126,7 +136,10 @@ fn without(
     }
     let keys = order::keys(&original, merge_key)?;
     let pairs = original.into_iter().zip(keys);
-    Ok(pairs.filter(|(_, key)| !deleted.contains(key)).map(|(item, _)| item).collect())
+    Ok(pairs
+        .filter(|(_, key)| !deleted.contains(key))
+        .map(|(item, _)| item)
+        .collect())
 }
 
 /// Items with the same key merge, new ones go to the end.
@@ -145,7 +158,9 @@ fn by_key(
     for (item, key) in items.into_iter().zip(asked) {
         match (places.get(key), item) {
             (Some(&place), Value::Object(patch)) => {
-                let Value::Object(old) = original[place].take() else { continue };
+                let Value::Object(old) = original[place].take() else {
+                    continue;
+                };
                 let merged = merge_object(old, patch, field.known)
                     .map_err(|fault| fault.within(key.text()))?;
                 original[place] = Value::Object(merged);

@@ -42,7 +42,9 @@ const ORDER: &str = "$setElementOrder/";
 /// what it must be; [`PatchError::Unprocessable`] for lists of lists.
 pub fn strategic_merge(original: Value, patch: &[u8], of: TypeId) -> Result<Value, PatchError> {
     let Value::Object(patch) = super::object(patch)? else {
-        return Err(PatchError::Malformed("a strategic merge patch is an object".into()));
+        return Err(PatchError::Malformed(
+            "a strategic merge patch is an object".into(),
+        ));
     };
     let original = match original {
         Value::Object(map) => map,
@@ -64,16 +66,27 @@ struct Fault {
 
 impl Fault {
     fn malformed(message: impl Into<String>) -> Self {
-        Fault { unprocessable: false, message: message.into(), path: Vec::new() }
+        Fault {
+            unprocessable: false,
+            message: message.into(),
+            path: Vec::new(),
+        }
     }
 
     fn list_of_lists() -> Self {
         let message = "lists of lists are not supported".to_owned();
-        Fault { unprocessable: true, message, path: Vec::new() }
+        Fault {
+            unprocessable: true,
+            message,
+            path: Vec::new(),
+        }
     }
 
     fn wrong_type(expected: &str, got: &Value) -> Self {
-        Self::malformed(format!("expected a {expected}, but received a {}", kind(got)))
+        Self::malformed(format!(
+            "expected a {expected}, but received a {}",
+            kind(got)
+        ))
     }
 
     fn no_merge_key(item: &Value, key: &str) -> Self {
@@ -163,11 +176,17 @@ fn retain_keys(
     original: &mut Map<String, Value>,
     patch: &mut Map<String, Value>,
 ) -> Result<(), Fault> {
-    let Some(directive) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
+    let Some(directive) = patch.remove(RETAIN_KEYS) else {
+        return Ok(());
+    };
     let bad = || Fault::malformed("invalid patch format of retainKeys");
-    let Value::Array(keys) = directive else { return Err(bad()) };
-    let keys: std::collections::HashSet<&str> =
-        keys.iter().map(|k| k.as_str().ok_or_else(bad)).collect::<Result<_, _>>()?;
+    let Value::Array(keys) = directive else {
+        return Err(bad());
+    };
+    let keys: std::collections::HashSet<&str> = keys
+        .iter()
+        .map(|k| k.as_str().ok_or_else(bad))
+        .collect::<Result<_, _>>()?;
     let known = |key: &String, value: &Value| {
         value.is_null()
             || key.starts_with(DELETE_FROM_LIST)
@@ -206,9 +225,13 @@ fn order_lists(
         if before.is_none() && added.is_none() {
             continue;
         }
-        let merged =
-            list::merge_ordered(before.unwrap_or_default(), added.unwrap_or_default(), &order, field)
-                .map_err(|fault| fault.within(&name))?;
+        let merged = list::merge_ordered(
+            before.unwrap_or_default(),
+            added.unwrap_or_default(),
+            &order,
+            field,
+        )
+        .map_err(|fault| fault.within(&name))?;
         original.insert(name, Value::Array(merged));
     }
     Ok(())
@@ -221,8 +244,12 @@ fn delete_from_lists(
 ) -> Result<(), Fault> {
     for (name, directive) in take_prefixed(patch, DELETE_FROM_LIST) {
         let bad = || Fault::malformed("invalid patch format of primitive list").within(&name);
-        let Value::Array(gone) = directive else { return Err(bad()) };
-        let Some(Value::Array(items)) = original.get_mut(&name) else { continue };
+        let Value::Array(gone) = directive else {
+            return Err(bad());
+        };
+        let Some(Value::Array(items)) = original.get_mut(&name) else {
+            continue;
+        };
         let gone = gone
             .iter()
             .map(|value| order::scalar_key(value).ok_or_else(bad))
@@ -234,7 +261,11 @@ fn delete_from_lists(
 
 /// Removes the entries with that prefix, and gives them without it.
 fn take_prefixed(patch: &mut Map<String, Value>, prefix: &str) -> Vec<(String, Value)> {
-    let keys: Vec<String> = patch.keys().filter(|k| k.starts_with(prefix)).cloned().collect();
+    let keys: Vec<String> = patch
+        .keys()
+        .filter(|k| k.starts_with(prefix))
+        .cloned()
+        .collect();
     keys.into_iter()
         .filter_map(|key| Some((key[prefix.len()..].to_owned(), patch.remove(&key)?)))
         .collect()

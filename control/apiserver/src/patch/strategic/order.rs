@@ -75,7 +75,11 @@ pub(super) fn arrange(
             (Some(_), _) => false,
             (None, _) => true,
         };
-        let next = if other_goes_first { others.next() } else { first.next() };
+        let next = if other_goes_first {
+            others.next()
+        } else {
+            first.next()
+        };
         match next {
             Some((_, _, item)) => arranged.push(item),
             None => return Ok(arranged),

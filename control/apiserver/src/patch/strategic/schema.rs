@@ -26,11 +26,23 @@ impl Known {
     pub(super) fn field(self, name: &str) -> Field {
         match self {
             Known::Fields(of) => match of.field(name) {
-                Some(row) => Field { known: inside(row.shape()), row: Some(row) },
-                None => Field { known: Known::Nothing, row: None },
+                Some(row) => Field {
+                    known: inside(row.shape()),
+                    row: Some(row),
+                },
+                None => Field {
+                    known: Known::Nothing,
+                    row: None,
+                },
             },
-            Known::Values(shape) => Field { known: inside(shape), row: None },
-            Known::Nothing => Field { known: Known::Nothing, row: None },
+            Known::Values(shape) => Field {
+                known: inside(shape),
+                row: None,
+            },
+            Known::Nothing => Field {
+                known: Known::Nothing,
+                row: None,
+            },
         }
     }
 }
@@ -50,12 +62,14 @@ fn inside(shape: Shape) -> Known {
 impl Field {
     /// True if an object here is replaced as a whole.
     pub(super) fn replaced(self) -> bool {
-        self.row.is_some_and(|row| row.patch_strategy() == PatchStrategy::Replace)
+        self.row
+            .is_some_and(|row| row.patch_strategy() == PatchStrategy::Replace)
     }
 
     /// True if a list here merges item by item.
     pub(super) fn merged_list(self) -> bool {
-        self.row.is_some_and(|row| row.patch_strategy() == PatchStrategy::Merge)
+        self.row
+            .is_some_and(|row| row.patch_strategy() == PatchStrategy::Merge)
     }
 
     /// What tells the items of a list of objects apart.
