@@ -171,3 +171,101 @@ impl http_body::Body for TimedBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{empty, full};
+    use http_body_util::StreamBody;
+
+    #[test]
+    fn open_exchanges_are_bounded_and_counted_back() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut open: Vec<Exchange> = (0..EXCHANGES_MAX)
+            .map(|_| Exchange::open(&count).expect("room"))
+            .collect();
+        assert!(Exchange::open(&count).is_none());
+        assert!(Exchange::open(&count).is_none(), "a refusal takes no room");
+        open.pop();
+        open.push(Exchange::open(&count).expect("room again"));
+        drop(open);
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+    }
+
+    /// Answers with a body that stops after one frame; or, asked for `/never`, not at all.
+    struct Stuck;
+
+    #[async_trait::async_trait]
+    impl OutboundHttp for Stuck {
+        async fn send(
+            &self,
+            request: http::Request<Body>,
+            _options: OutboundOptions,
+        ) -> std::result::Result<http::Response<Body>, OutboundError> {
+            if request.uri().path() == "/never" {
+                std::future::pending::<()>().await;
+            }
+            if request.uri().path() == "/whole" {
+                return Ok(http::Response::new(full("whole")));
+            }
+            let stuck = futures::StreamExt::chain(
+                futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"some")))]),
+                futures::stream::pending(),
+            );
+            Ok(http::Response::new(Body::new(StreamBody::new(stuck))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_guests_time_limits_hold_whatever_the_network_does() {
+        let short = Some(Duration::from_millis(5));
+        for (path, options, expect) in [
+            (
+                "/never",
+                RequestOptions {
+                    connect_timeout: short,
+                    first_byte_timeout: short,
+                    between_bytes_timeout: None,
+                },
+                Err("ConnectionReadTimeout"),
+            ),
+            (
+                "/stuck",
+                RequestOptions {
+                    between_bytes_timeout: short,
+                    ..RequestOptions::default()
+                },
+                Err("ConnectionReadTimeout"),
+            ),
+            ("/whole", RequestOptions::default(), Ok("whole")),
+            (
+                "/whole",
+                RequestOptions {
+                    // As good as none; must not overflow.
+                    between_bytes_timeout: Some(Duration::MAX),
+                    first_byte_timeout: Some(Duration::MAX),
+                    connect_timeout: Some(Duration::MAX),
+                },
+                Ok("whole"),
+            ),
+        ] {
+            let count = Arc::new(AtomicUsize::new(0));
+            let exchange = Exchange::open(&count).expect("room");
+            let body = empty().map_err(|_| Error::HttpProtocolError).boxed_unsync();
+            let request = http::Request::get(format!("http://a{path}"))
+                .body(body)
+                .expect("a request");
+            let got = match send(Arc::new(Stuck), request, Some(options), exchange).await {
+                Ok(response) => response
+                    .into_body()
+                    .collect()
+                    .await
+                    .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+                Err(error) => Err(error),
+            };
+            let got = got.map_err(|error| format!("{error:?}"));
+            assert_eq!(got.as_deref().map_err(String::as_str), expect, "{path}");
+            assert_eq!(count.load(Ordering::Relaxed), 0, "{path}: closed");
+        }
+    }
+}
