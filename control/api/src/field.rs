@@ -180,7 +180,12 @@ impl ErrorList {
     }
 
     /// `new` differs from `old` and must not.
-    pub fn immutable<T: serde::Serialize + PartialEq + ?Sized>(&mut self, path: Path, new: &T, old: &T) {
+    pub fn immutable<T: serde::Serialize + PartialEq + ?Sized>(
+        &mut self,
+        path: Path,
+        new: &T,
+        old: &T,
+    ) {
         if new != old {
             self.invalid(path, new, IMMUTABLE);
         }
@@ -202,12 +207,7 @@ impl ErrorList {
     }
 
     /// `value` at `path` is none of `supported`.
-    pub fn not_supported(
-        &mut self,
-        path: Path,
-        value: impl serde::Serialize,
-        supported: &[&str],
-    ) {
+    pub fn not_supported(&mut self, path: Path, value: impl serde::Serialize, supported: &[&str]) {
         let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
         let detail = format!("supported values: {}", quoted.join(", "));
         self.push(ErrorKind::NotSupported, path, Some(show(&value)), detail);
@@ -247,7 +247,12 @@ impl ErrorList {
         value: Option<String>,
         detail: impl Into<String>,
     ) {
-        self.0.push(FieldError { kind, path, value, detail: detail.into() });
+        self.0.push(FieldError {
+            kind,
+            path,
+            value,
+            detail: detail.into(),
+        });
     }
 }
 

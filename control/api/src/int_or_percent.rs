@@ -97,7 +97,10 @@ mod tests {
     fn bad_values_are_explained() {
         let cases = [
             (IntOrString::Int(0), ""),
-            (IntOrString::Int(-1), "f: Invalid value: -1: must be greater than or equal to 0"),
+            (
+                IntOrString::Int(-1),
+                "f: Invalid value: -1: must be greater than or equal to 0",
+            ),
             (text("50%"), ""),
             (
                 text("half"),
@@ -105,13 +108,20 @@ mod tests {
                  followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is \
                  '[0-9]+%')",
             ),
-            (text("101%"), "f: Invalid value: \"101%\": must not be greater than 100%"),
+            (
+                text("101%"),
+                "f: Invalid value: \"101%\": must not be greater than 100%",
+            ),
         ];
         for (value, expected) in cases {
             let mut errors = ErrorList::new();
             validate_non_negative(&value, &Path::new("f"), &mut errors);
             validate_at_most_all(&value, &Path::new("f"), &mut errors);
-            let shown = if errors.is_empty() { String::new() } else { errors.to_string() };
+            let shown = if errors.is_empty() {
+                String::new()
+            } else {
+                errors.to_string()
+            };
             assert_eq!(shown, expected, "{value:?}");
         }
     }

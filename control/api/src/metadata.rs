@@ -17,7 +17,11 @@ const MANAGER_BYTES_MAX: usize = 128;
 pub fn validate(meta: &ObjectMeta, namespaced: bool, rule: NameRule, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Some(prefix) = non_empty(&meta.generate_name) {
-        errors.invalid_each(&path.child("generateName"), prefix, rule.check(prefix, true));
+        errors.invalid_each(
+            &path.child("generateName"),
+            prefix,
+            rule.check(prefix, true),
+        );
     }
     match non_empty(&meta.name) {
         None => errors.required(path.child("name"), "name or generateName is required"),
@@ -36,7 +40,11 @@ pub fn validate(meta: &ObjectMeta, namespaced: bool, rule: NameRule, path: &Path
         errors.non_negative(path.child("generation"), generation);
     }
     validate_labels(meta.labels.as_ref(), &path.child("labels"), &mut errors);
-    validate_annotations(meta.annotations.as_ref(), &path.child("annotations"), &mut errors);
+    validate_annotations(
+        meta.annotations.as_ref(),
+        &path.child("annotations"),
+        &mut errors,
+    );
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     validate_owners(owners, &path.child("ownerReferences"), &mut errors);
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
@@ -50,8 +58,12 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, path: &Path) -> Error
     let mut errors = ErrorList::new();
     if old.deletion_timestamp.is_some() {
         let had = old.finalizers.as_deref().unwrap_or_default();
-        let added: Vec<&String> =
-            new.finalizers.iter().flatten().filter(|f| !had.contains(f)).collect();
+        let added: Vec<&String> = new
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|f| !had.contains(f))
+            .collect();
         if !added.is_empty() {
             errors.forbidden(
                 path.child("finalizers"),
@@ -63,7 +75,11 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, path: &Path) -> Error
         }
     }
     if new.generation.unwrap_or_default() < old.generation.unwrap_or_default() {
-        errors.invalid(path.child("generation"), new.generation, "must not be decremented");
+        errors.invalid(
+            path.child("generation"),
+            new.generation,
+            "must not be decremented",
+        );
     }
     errors.immutable(path.child("name"), &new.name, &old.name);
     errors.immutable(path.child("namespace"), &new.namespace, &old.namespace);
@@ -121,9 +137,24 @@ fn validate_owners(owners: &[OwnerReference], path: &Path, errors: &mut ErrorLis
         // `v1` or `group/v1`; a version must stand there.
         let version = owner.api_version.rsplit('/').next().unwrap_or_default();
         let required = [
-            ("apiVersion", &owner.api_version, version, "version must not be empty"),
-            ("kind", &owner.kind, owner.kind.as_str(), "must not be empty"),
-            ("name", &owner.name, owner.name.as_str(), "must not be empty"),
+            (
+                "apiVersion",
+                &owner.api_version,
+                version,
+                "version must not be empty",
+            ),
+            (
+                "kind",
+                &owner.kind,
+                owner.kind.as_str(),
+                "must not be empty",
+            ),
+            (
+                "name",
+                &owner.name,
+                owner.name.as_str(),
+                "must not be empty",
+            ),
             ("uid", &owner.uid, owner.uid.as_str(), "must not be empty"),
         ];
         for (field, value, part, rule) in required {
@@ -139,7 +170,11 @@ fn validate_owners(owners: &[OwnerReference], path: &Path, errors: &mut ErrorLis
             );
         }
         if owner.api_version == "v1" && owner.kind == "Event" {
-            errors.invalid(path.clone(), owner, "/v1, Kind=Event is disallowed from being an owner");
+            errors.invalid(
+                path.clone(),
+                owner,
+                "/v1, Kind=Event is disallowed from being an owner",
+            );
         }
         if owner.controller == Some(true) {
             if let Some(other) = controller {
@@ -178,7 +213,11 @@ fn validate_managers(meta: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
         let path = path.index(index);
         let operation = entry.operation.as_deref().unwrap_or_default();
         if operation != "Apply" && operation != "Update" {
-            errors.invalid(path.child("operation"), operation, "must be `Apply` or `Update`");
+            errors.invalid(
+                path.child("operation"),
+                operation,
+                "must be `Apply` or `Update`",
+            );
         }
         if let Some(fields_type) = &entry.fields_type
             && fields_type != "FieldsV1"
@@ -193,7 +232,11 @@ fn validate_managers(meta: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
             errors.invalid(
                 path.child("manager"),
                 manager,
-                format!("invalid character {:?} (at position {:?})", bad, manager.find(bad)),
+                format!(
+                    "invalid character {:?} (at position {:?})",
+                    bad,
+                    manager.find(bad)
+                ),
             );
         }
     }
@@ -226,15 +269,24 @@ mod tests {
         let shown = shown(&errors);
         assert_eq!(shown.len(), expected.len(), "{value}: {shown:?}");
         for (shown, expected) in shown.iter().zip(expected) {
-            assert!(shown.starts_with(expected), "{value}: {shown:?} is not {expected:?}");
+            assert!(
+                shown.starts_with(expected),
+                "{value}: {shown:?} is not {expected:?}"
+            );
         }
     }
 
     #[test]
     fn names_and_namespaces() {
         check(json!({"name": "a", "namespace": "b"}), &[]);
-        check(json!({"namespace": "b"}), &["metadata.name: Required value: name or generateName is required"]);
-        check(json!({"name": "a"}), &["metadata.namespace: Required value"]);
+        check(
+            json!({"namespace": "b"}),
+            &["metadata.name: Required value: name or generateName is required"],
+        );
+        check(
+            json!({"name": "a"}),
+            &["metadata.namespace: Required value"],
+        );
         check(
             json!({"name": "A_b", "namespace": "x.y"}),
             &[
@@ -252,7 +304,10 @@ mod tests {
             NameRule::Dns1123Label,
             &Path::new("metadata"),
         );
-        assert_eq!(shown(&errors), ["metadata.namespace: Forbidden: not allowed on this type"]);
+        assert_eq!(
+            shown(&errors),
+            ["metadata.namespace: Forbidden: not allowed on this type"]
+        );
     }
 
     #[test]
@@ -264,7 +319,10 @@ mod tests {
                 "metadata.labels: Invalid value: \"c d\": a valid label must be",
             ],
         );
-        check(json!({"name": "a", "namespace": "b", "annotations": {"Example.com/A": "x y\n"}}), &[]);
+        check(
+            json!({"name": "a", "namespace": "b", "annotations": {"Example.com/A": "x y\n"}}),
+            &[],
+        );
         check(
             json!({"name": "a", "namespace": "b", "annotations": {"a/b/c": ""}}),
             &["metadata.annotations: Invalid value: \"a/b/c\""],
@@ -281,10 +339,9 @@ mod tests {
 
     #[test]
     fn owners() {
-        let owner = |name: &str, controller: bool| {
-            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "u", "controller": controller})
-        };
-        let with = |owners: Value| json!({"name": "a", "namespace": "b", "ownerReferences": owners});
+        let owner = |name: &str, controller: bool| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "u", "controller": controller});
+        let with =
+            |owners: Value| json!({"name": "a", "namespace": "b", "ownerReferences": owners});
         check(with(json!([owner("x", true), owner("y", false)])), &[]);
         check(
             with(json!([owner("x", true), owner("y", true)])),
@@ -305,7 +362,9 @@ mod tests {
         );
         check(
             with(json!([{"apiVersion": "a/b/c", "kind": "K", "name": "e", "uid": "u"}])),
-            &["metadata.ownerReferences.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion"],
+            &[
+                "metadata.ownerReferences.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion",
+            ],
         );
     }
 
@@ -313,21 +372,38 @@ mod tests {
     fn finalizers_and_managers() {
         let with = |field: &str, value: Value| json!({"name": "a", "namespace": "b", field: value});
         check(with("finalizers", json!(["example.com/a", "orphan"])), &[]);
-        check(with("finalizers", json!(["a b"])), &["metadata.finalizers: Invalid value: \"a b\""]);
+        check(
+            with("finalizers", json!(["a b"])),
+            &["metadata.finalizers: Invalid value: \"a b\""],
+        );
         check(
             with("finalizers", json!(["orphan", "foregroundDeletion"])),
-            &["metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: finalizer orphan and"],
+            &[
+                "metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: finalizer orphan and",
+            ],
         );
-        check(with("managedFields", json!([{"operation": "Apply", "fieldsType": "FieldsV1"}])), &[]);
         check(
-            with("managedFields", json!([{"operation": "x", "fieldsType": "y", "manager": "m".repeat(129)}])),
+            with(
+                "managedFields",
+                json!([{"operation": "Apply", "fieldsType": "FieldsV1"}]),
+            ),
+            &[],
+        );
+        check(
+            with(
+                "managedFields",
+                json!([{"operation": "x", "fieldsType": "y", "manager": "m".repeat(129)}]),
+            ),
             &[
                 "metadata.managedFields[0].operation: Invalid value: \"x\": must be `Apply` or `Update`",
                 "metadata.managedFields[0].fieldsType: Invalid value: \"y\": must be `FieldsV1`",
                 "metadata.managedFields[0].manager: Too long: may not be more than 128 bytes",
             ],
         );
-        check(with("generation", json!(-1)), &["metadata.generation: Invalid value: -1: must be greater"]);
+        check(
+            with("generation", json!(-1)),
+            &["metadata.generation: Invalid value: -1: must be greater"],
+        );
     }
 
     #[test]
@@ -336,15 +412,31 @@ mod tests {
         let deleting = json!({"name": "a", "finalizers": ["f/x"], "deletionTimestamp": "2026-01-01T00:00:00Z"});
         let cases = [
             (old.clone(), old.clone(), vec![]),
-            (json!({"name": "c", "namespace": "b", "uid": "u", "generation": 2}), old.clone(), vec!["metadata.name: Invalid value: \"c\": field is immutable"]),
-            (json!({"name": "a", "namespace": "b", "uid": "v", "generation": 1}), old, vec![
-                "metadata.generation: Invalid value: 1: must not be decremented",
-                "metadata.uid: Invalid value: \"v\": field is immutable",
-            ]),
-            (json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}), deleting.clone(), vec![]),
-            (json!({"name": "a", "finalizers": ["f/x", "f/y"], "deletionTimestamp": "2026-01-01T00:00:00Z"}), deleting, vec![
-                "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers [\"f/y\"]",
-            ]),
+            (
+                json!({"name": "c", "namespace": "b", "uid": "u", "generation": 2}),
+                old.clone(),
+                vec!["metadata.name: Invalid value: \"c\": field is immutable"],
+            ),
+            (
+                json!({"name": "a", "namespace": "b", "uid": "v", "generation": 1}),
+                old,
+                vec![
+                    "metadata.generation: Invalid value: 1: must not be decremented",
+                    "metadata.uid: Invalid value: \"v\": field is immutable",
+                ],
+            ),
+            (
+                json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                deleting.clone(),
+                vec![],
+            ),
+            (
+                json!({"name": "a", "finalizers": ["f/x", "f/y"], "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                deleting,
+                vec![
+                    "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers [\"f/y\"]",
+                ],
+            ),
         ];
         for (new, old, expected) in cases {
             let errors = validate_update(&meta(new.clone()), &meta(old), &Path::new("metadata"));

@@ -13,8 +13,7 @@ pub const SUBDOMAIN_BYTES_MAX: usize = 253;
 pub const PORT_NAME_BYTES_MAX: usize = 15;
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const SUBDOMAIN_FORMAT: &str =
-    "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const SUBDOMAIN_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const LABEL_1035_FORMAT: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
@@ -127,7 +126,11 @@ pub fn qualified_name(value: &str) -> Problems {
     match prefix {
         Some("") => problems.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => {
-            problems.extend(dns1123_subdomain(prefix).iter().map(|p| format!("prefix part {p}")));
+            problems.extend(
+                dns1123_subdomain(prefix)
+                    .iter()
+                    .map(|p| format!("prefix part {p}")),
+            );
         }
         None => {}
     }
@@ -166,7 +169,10 @@ pub fn env_var_name(value: &str) -> Problems {
     if value.is_empty() {
         problems.push("environment variable name must be non-empty".to_owned());
     }
-    if value.bytes().any(|b| !(b == b' ' || b.is_ascii_graphic()) || b == b'=') {
+    if value
+        .bytes()
+        .any(|b| !(b == b' ' || b.is_ascii_graphic()) || b == b'=')
+    {
         problems.push(
             "a valid environment variable name must consist only of printable ASCII characters \
              other than '='"
@@ -183,7 +189,9 @@ pub fn config_map_key(value: &str) -> Problems {
         problems.push(too_long(SUBDOMAIN_BYTES_MAX));
     }
     if value.is_empty()
-        || !value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        || !value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
     {
         problems.push(format_error(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
@@ -202,7 +210,11 @@ pub fn config_map_key(value: &str) -> Problems {
 
 /// The name of an HTTP header, as a probe may set it.
 pub fn http_header_name(value: &str) -> Problems {
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+    if !value.is_empty()
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    {
         return Vec::new();
     }
     vec![format_error(
@@ -260,7 +272,9 @@ pub fn ip_address(value: &str) -> Problems {
 /// A range of IP addresses: `10.0.0.0/8`.
 pub fn cidr(value: &str) -> Problems {
     let good = value.split_once('/').is_some_and(|(address, bits)| {
-        let Ok(address) = address.parse::<std::net::IpAddr>() else { return false };
+        let Ok(address) = address.parse::<std::net::IpAddr>() else {
+            return false;
+        };
         let max: u8 = if address.is_ipv4() { 32 } else { 128 };
         !bits.starts_with('+') && bits.parse::<u8>().is_ok_and(|bits| bits <= max)
     });
@@ -301,7 +315,9 @@ fn is_qualified_part(value: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn too_long(max: usize) -> String {
@@ -353,7 +369,10 @@ mod tests {
             &[
                 ("", "a lowercase RFC 1123 label"),
                 ("A", "a lowercase RFC 1123 label"),
-                ("-a", "regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?'"),
+                (
+                    "-a",
+                    "regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?'",
+                ),
                 ("a-", "(e.g. 'my-name'"),
                 ("a_b", "a lowercase RFC 1123 label"),
                 ("a.b", "must not contain dots"),
@@ -387,7 +406,11 @@ mod tests {
         check(
             dns1035_label,
             &["a", "a-1"],
-            &[("1a", "a DNS-1035 label"), ("", "a DNS-1035 label"), ("a-", "a DNS-1035 label")],
+            &[
+                ("1a", "a DNS-1035 label"),
+                ("", "a DNS-1035 label"),
+                ("a-", "a DNS-1035 label"),
+            ],
         );
     }
 
@@ -396,7 +419,13 @@ mod tests {
         let long = "n".repeat(64);
         check(
             qualified_name,
-            &["app", "My.Name", "example.com/My_Name", "1", "kubernetes.io/metadata.name"],
+            &[
+                "app",
+                "My.Name",
+                "example.com/My_Name",
+                "1",
+                "kubernetes.io/metadata.name",
+            ],
             &[
                 ("", "name part must be non-empty"),
                 ("/a", "prefix part must be non-empty"),
@@ -415,7 +444,11 @@ mod tests {
         check(
             label_value,
             &["", "a", "A_b.c-1"],
-            &[("a b", "a valid label must be an empty string"), ("-", "a valid label"), ("a/b", "a valid label")],
+            &[
+                ("a b", "a valid label must be an empty string"),
+                ("-", "a valid label"),
+                ("a/b", "a valid label"),
+            ],
         );
     }
 
@@ -424,7 +457,12 @@ mod tests {
         check(
             env_var_name,
             &["A", "my.env-name", "1A", "with space"],
-            &[("", "must be non-empty"), ("A=B", "other than '='"), ("A\n", "printable ASCII"), ("é", "printable ASCII")],
+            &[
+                ("", "must be non-empty"),
+                ("A=B", "other than '='"),
+                ("A\n", "printable ASCII"),
+                ("é", "printable ASCII"),
+            ],
         );
     }
 
@@ -464,12 +502,22 @@ mod tests {
         check(
             ip_address,
             &["10.0.0.1", "::1", "2001:db8::ffff"],
-            &[("", "must be a valid IP"), ("10.0.0", "must be a valid IP"), ("010.0.0.1", "must be a valid IP")],
+            &[
+                ("", "must be a valid IP"),
+                ("10.0.0", "must be a valid IP"),
+                ("010.0.0.1", "must be a valid IP"),
+            ],
         );
         check(
             cidr,
             &["10.0.0.0/8", "::/0", "10.0.0.1/32"],
-            &[("10.0.0.0", "CIDR"), ("10.0.0.0/33", "CIDR"), ("::/129", "CIDR"), ("a/8", "CIDR"), ("1.1.1.1/+8", "CIDR")],
+            &[
+                ("10.0.0.0", "CIDR"),
+                ("10.0.0.0/33", "CIDR"),
+                ("::/129", "CIDR"),
+                ("a/8", "CIDR"),
+                ("1.1.1.1/+8", "CIDR"),
+            ],
         );
     }
 
@@ -489,7 +537,11 @@ mod tests {
             (NameRule::PathSegment, "50%", false, false),
         ];
         for (rule, name, is_prefix, good) in cases {
-            assert_eq!(rule.check(name, is_prefix).is_empty(), good, "{rule:?} {name:?} {is_prefix}");
+            assert_eq!(
+                rule.check(name, is_prefix).is_empty(),
+                good,
+                "{rule:?} {name:?} {is_prefix}"
+            );
         }
     }
 }

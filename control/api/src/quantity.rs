@@ -32,7 +32,9 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// The text has the wrong shape.
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    #[error(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
     Format,
     /// The number before the suffix is malformed.
     #[error("unable to parse numeric part of quantity")]
@@ -51,16 +53,25 @@ pub struct Quantity {
 
 impl Quantity {
     /// Nothing.
-    pub const ZERO: Quantity = Quantity { nanos: 0, format: Format::DecimalSi };
+    pub const ZERO: Quantity = Quantity {
+        nanos: 0,
+        format: Format::DecimalSi,
+    };
 
     /// `value` whole units.
     pub fn from_value(value: i64, format: Format) -> Self {
-        Quantity { nanos: i128::from(value) * NANOS, format }
+        Quantity {
+            nanos: i128::from(value) * NANOS,
+            format,
+        }
     }
 
     /// `milli` thousandths.
     pub fn from_milli(milli: i64, format: Format) -> Self {
-        Quantity { nanos: i128::from(milli) * (NANOS / 1000), format }
+        Quantity {
+            nanos: i128::from(milli) * (NANOS / 1000),
+            format,
+        }
     }
 
     /// Parses `500m`, `1.5Gi`, `1e3`. Takes time linear in the text, whatever it says.
@@ -93,7 +104,10 @@ impl Quantity {
             Scale::Two(power) => binary_nanos(whole, decimals, power),
         };
         let nanos = magnitude.unwrap_or(NANOS_MAX).min(NANOS_MAX);
-        Ok(Quantity { nanos: if negative { -nanos } else { nanos }, format })
+        Ok(Quantity {
+            nanos: if negative { -nanos } else { nanos },
+            format,
+        })
     }
 
     /// Parses an API object's quantity.
@@ -134,20 +148,33 @@ impl Quantity {
     /// The same amount, rounded away from zero to thousandths, as the API stores resources.
     #[must_use]
     pub fn rounded_to_milli(self) -> Self {
-        Quantity { nanos: divide_away(self.nanos, NANOS / 1000) * (NANOS / 1000), ..self }
+        Quantity {
+            nanos: divide_away(self.nanos, NANOS / 1000) * (NANOS / 1000),
+            ..self
+        }
     }
 
     /// The sum, capped; keeps this quantity's format unless it is nothing.
     #[must_use]
     pub fn plus(self, other: Quantity) -> Self {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Quantity { nanos: (self.nanos + other.nanos).clamp(-NANOS_MAX, NANOS_MAX), format }
+        let format = if self.is_zero() {
+            other.format
+        } else {
+            self.format
+        };
+        Quantity {
+            nanos: (self.nanos + other.nanos).clamp(-NANOS_MAX, NANOS_MAX),
+            format,
+        }
     }
 
     /// The difference, capped; keeps this quantity's format unless it is nothing.
     #[must_use]
     pub fn minus(self, other: Quantity) -> Self {
-        self.plus(Quantity { nanos: -other.nanos, ..other })
+        self.plus(Quantity {
+            nanos: -other.nanos,
+            ..other
+        })
     }
 }
 
@@ -260,7 +287,9 @@ fn decimal_nanos(whole: &str, decimals: &str, power: i64) -> Option<i128> {
     if digits.is_empty() {
         return Some(0);
     }
-    let shift = power.saturating_add(9).saturating_sub(i64::try_from(decimals.len()).ok()?);
+    let shift = power
+        .saturating_add(9)
+        .saturating_sub(i64::try_from(decimals.len()).ok()?);
     let kept = i64::try_from(digits.len()).ok()?.saturating_add(shift);
     if kept > DIGITS_MAX as i64 {
         return None;
@@ -272,7 +301,10 @@ fn decimal_nanos(whole: &str, decimals: &str, power: i64) -> Option<i128> {
     let kept = usize::try_from(kept).ok()?;
     if shift >= 0 {
         let zeros = u32::try_from(shift).ok()?;
-        return digits.parse::<i128>().ok()?.checked_mul(10_i128.checked_pow(zeros)?);
+        return digits
+            .parse::<i128>()
+            .ok()?
+            .checked_mul(10_i128.checked_pow(zeros)?);
     }
     let (kept, dropped) = digits.split_at(kept);
     let round = i128::from(dropped.bytes().any(|b| b != b'0'));
@@ -285,12 +317,20 @@ fn binary_nanos(whole: &str, decimals: &str, power: u32) -> Option<i128> {
     if whole.len() > DIGITS_MAX {
         return None;
     }
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: i128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     let whole = whole.checked_mul(1 << power)?.checked_mul(NANOS)?;
 
     let decimals = decimals.trim_end_matches('0');
     let (decimals, dropped) = decimals.split_at(decimals.len().min(BINARY_DECIMALS_MAX));
-    let mut fraction: i128 = if decimals.is_empty() { 0 } else { decimals.parse().ok()? };
+    let mut fraction: i128 = if decimals.is_empty() {
+        0
+    } else {
+        decimals.parse().ok()?
+    };
     fraction += i128::from(!dropped.is_empty());
     // fraction / 10^n * 2^power * 10^9, without leaving i128: 10^20 * 2^60 < 2^127.
     let fraction = match 9_i64 - decimals.len() as i64 {
@@ -303,7 +343,11 @@ fn binary_nanos(whole: &str, decimals: &str, power: u32) -> Option<i128> {
 /// Division that rounds away from zero.
 fn divide_away(value: i128, by: i128) -> i128 {
     let quotient = value / by;
-    if value % by == 0 { quotient } else { quotient + value.signum() }
+    if value % by == 0 {
+        quotient
+    } else {
+        quotient + value.signum()
+    }
 }
 
 fn saturate(value: i128) -> i64 {
@@ -401,7 +445,11 @@ mod tests {
             ("1e99999999999999999999", Suffix),
         ];
         for (text, expected) in cases {
-            assert_eq!(Quantity::parse(text).map(|q| q.to_string()), Err(expected), "{text:?}");
+            assert_eq!(
+                Quantity::parse(text).map(|q| q.to_string()),
+                Err(expected),
+                "{text:?}"
+            );
         }
     }
 
@@ -434,7 +482,11 @@ mod tests {
         ];
         for (text, value, milli) in cases {
             let quantity = Quantity::parse(text).unwrap();
-            assert_eq!((quantity.value(), quantity.milli()), (value, milli), "{text}");
+            assert_eq!(
+                (quantity.value(), quantity.milli()),
+                (value, milli),
+                "{text}"
+            );
         }
         assert_eq!(parse_value(&ApiQuantity("x".into())), None);
         assert_eq!(parse_milli(&ApiQuantity("2".into())), Some(2000));
@@ -452,8 +504,14 @@ mod tests {
         assert_eq!(q("1").minus(q("1500m")).to_string(), "-500m");
         assert_eq!(q("9E").plus(q("9E")).value(), i64::MAX);
         assert_eq!(q("1u").rounded_to_milli().to_string(), "1m");
-        assert_eq!(Quantity::from_milli(250, Format::DecimalSi).to_string(), "250m");
-        assert_eq!(Quantity::from_value(2048, Format::BinarySi).to_string(), "2Ki");
+        assert_eq!(
+            Quantity::from_milli(250, Format::DecimalSi).to_string(),
+            "250m"
+        );
+        assert_eq!(
+            Quantity::from_value(2048, Format::BinarySi).to_string(),
+            "2Ki"
+        );
         assert!(q("1k").is_whole() && !q("1m").is_whole());
     }
 }

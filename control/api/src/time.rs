@@ -16,7 +16,11 @@ const YEAR: i64 = 365 * DAY;
 pub fn human_duration(seconds: i64) -> String {
     // The largest unit, and the next smaller one where it still matters.
     let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{small}{small_unit}")
+        }
     };
     match seconds {
         ..-1 => "<invalid>".to_owned(),
@@ -48,7 +52,10 @@ pub fn short_human_duration(seconds: i64) -> String {
 
 /// How long before `now` something was, or `<unknown>`.
 pub fn since(then: Option<Timestamp>, now: Timestamp) -> String {
-    then.map_or_else(|| UNKNOWN.to_owned(), |then| human_duration(seconds_between(then, now)))
+    then.map_or_else(
+        || UNKNOWN.to_owned(),
+        |then| human_duration(seconds_between(then, now)),
+    )
 }
 
 /// [`since`] for an optional API time.
@@ -114,7 +121,10 @@ mod tests {
     fn unset_times_are_unknown() {
         let now = Timestamp::from_second(1_000).unwrap();
         assert_eq!(since_time(None, now), UNKNOWN);
-        assert_eq!(since_time(Some(&Time(Timestamp::from_second(970).unwrap())), now), "30s");
+        assert_eq!(
+            since_time(Some(&Time(Timestamp::from_second(970).unwrap())), now),
+            "30s"
+        );
         let half = Timestamp::from_millisecond(999_500).unwrap();
         assert_eq!(since(Some(half), now), "0s");
         assert_eq!(whole_seconds(half).0.as_second(), 999);

@@ -42,7 +42,11 @@ impl FieldSelector {
             }
             let (field, equals, value) = split_term(term).ok_or_else(|| fail(term))?;
             let value = unescape(value).ok_or_else(|| fail(term))?;
-            terms.push(FieldTerm { field: field.to_owned(), equals, value });
+            terms.push(FieldTerm {
+                field: field.to_owned(),
+                equals,
+                value,
+            });
         }
         Ok(FieldSelector { terms })
     }
@@ -68,7 +72,10 @@ impl FieldSelector {
     /// The value that `field` must have, if the selector says so: with `metadata.name`,
     /// a list is a get.
     pub fn required_value(&self, field: &str) -> Option<&str> {
-        self.terms.iter().find(|term| term.equals && term.field == field).map(|t| t.value.as_str())
+        self.terms
+            .iter()
+            .find(|term| term.equals && term.field == field)
+            .map(|t| t.value.as_str())
     }
 }
 
@@ -191,7 +198,10 @@ mod tests {
             ("a in (b)", "a in (b)"),
         ];
         for (text, term) in cases {
-            let expected = Err(SelectorError::Field { selector: text.into(), term: term.into() });
+            let expected = Err(SelectorError::Field {
+                selector: text.into(),
+                term: term.into(),
+            });
             assert_eq!(FieldSelector::parse(text), expected);
         }
     }

@@ -84,10 +84,16 @@ impl Requirement {
         }
         for value in &values {
             if let Some(problem) = names::label_value(value).into_iter().next() {
-                return fail(format!("values[0][{key}]: Invalid value: {value:?}: {problem}"));
+                return fail(format!(
+                    "values[0][{key}]: Invalid value: {value:?}: {problem}"
+                ));
             }
         }
-        Ok(Requirement { key, operator, values })
+        Ok(Requirement {
+            key,
+            operator,
+            values,
+        })
     }
 
     /// The label's key.
@@ -113,7 +119,11 @@ impl Requirement {
             let wanted: Option<i64> = self.values.first().and_then(|v| v.parse().ok());
             let actual: Option<i64> = value.and_then(|v| v.parse().ok());
             wanted.zip(actual).is_some_and(|(wanted, actual)| {
-                if greater { actual > wanted } else { actual < wanted }
+                if greater {
+                    actual > wanted
+                } else {
+                    actual < wanted
+                }
             })
         };
         match self.operator {
@@ -160,7 +170,10 @@ impl LabelSelector {
 
     /// Matches no object.
     pub fn nothing() -> Self {
-        LabelSelector { requirements: Vec::new(), nothing: true }
+        LabelSelector {
+            requirements: Vec::new(),
+            nothing: true,
+        }
     }
 
     /// Matches objects that carry all of these labels.
@@ -169,22 +182,34 @@ impl LabelSelector {
             .iter()
             .map(|(key, value)| Requirement::new(key, Operator::Equals, [value.clone()].into()))
             .collect::<Result<_, _>>()?;
-        Ok(LabelSelector { requirements, nothing: false })
+        Ok(LabelSelector {
+            requirements,
+            nothing: false,
+        })
     }
 
     /// Reads the `labelSelector` parameter: `a=b,c!=d,e in (x,y),!f,g`. Empty matches everything.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut requirements = Parser::new(text).requirements()?;
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(LabelSelector { requirements, nothing: false })
+        Ok(LabelSelector {
+            requirements,
+            nothing: false,
+        })
     }
 
     /// Reads the selector of an API object. An absent one matches nothing, an empty one everything.
     pub fn from_api(selector: Option<&meta::LabelSelector>) -> Result<Self, SelectorError> {
-        let Some(selector) = selector else { return Ok(Self::nothing()) };
+        let Some(selector) = selector else {
+            return Ok(Self::nothing());
+        };
         let mut requirements = Vec::new();
         for (key, value) in selector.match_labels.iter().flatten() {
-            requirements.push(Requirement::new(key, Operator::Equals, [value.clone()].into())?);
+            requirements.push(Requirement::new(
+                key,
+                Operator::Equals,
+                [value.clone()].into(),
+            )?);
         }
         for expression in selector.match_expressions.iter().flatten() {
             let operator = match expression.operator.as_str() {
@@ -202,7 +227,10 @@ impl LabelSelector {
             requirements.push(Requirement::new(&expression.key, operator, values)?);
         }
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(LabelSelector { requirements, nothing: false })
+        Ok(LabelSelector {
+            requirements,
+            nothing: false,
+        })
     }
 
     /// True if an object with these labels is meant.
@@ -281,7 +309,11 @@ pub fn validate(selector: &meta::LabelSelector, path: &Path, errors: &mut ErrorL
             ),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => {
-                errors.invalid(path.child("operator"), other, "not a valid selector operator");
+                errors.invalid(
+                    path.child("operator"),
+                    other,
+                    "not a valid selector operator",
+                );
             }
         }
         let key = &expression.key;
@@ -335,8 +367,13 @@ mod tests {
             ("in=notin", "in=notin", true),
         ];
         for (selector, on, expected) in cases {
-            let selector = LabelSelector::parse(selector).unwrap_or_else(|e| panic!("{selector}: {e}"));
-            assert_eq!(selector.matches(&labels(on)), expected, "{selector} on {on}");
+            let selector =
+                LabelSelector::parse(selector).unwrap_or_else(|e| panic!("{selector}: {e}"));
+            assert_eq!(
+                selector.matches(&labels(on)),
+                expected,
+                "{selector} on {on}"
+            );
         }
     }
 
@@ -362,12 +399,37 @@ mod tests {
     #[test]
     fn bad_texts_are_refused() {
         for text in [
-            ",", "a,", ",a", "a=b,,c", "a b", "a=b=c", "a in", "a in b", "a in (b", "a in (b c)",
-            "!a=b", "!", "!!a", "=b", "a>b", "a>1.5", "a/b/c=d", "a=b c", "-a", "a=-", "é=1", "a in (b))",
-            "(a)", "a notin b", "a=(b)",
+            ",",
+            "a,",
+            ",a",
+            "a=b,,c",
+            "a b",
+            "a=b=c",
+            "a in",
+            "a in b",
+            "a in (b",
+            "a in (b c)",
+            "!a=b",
+            "!",
+            "!!a",
+            "=b",
+            "a>b",
+            "a>1.5",
+            "a/b/c=d",
+            "a=b c",
+            "-a",
+            "a=-",
+            "é=1",
+            "a in (b))",
+            "(a)",
+            "a notin b",
+            "a=(b)",
         ] {
             let parsed = LabelSelector::parse(text);
-            assert!(parsed.is_err(), "{text:?} should be refused, not {parsed:?}");
+            assert!(
+                parsed.is_err(),
+                "{text:?} should be refused, not {parsed:?}"
+            );
         }
     }
 
@@ -377,16 +439,37 @@ mod tests {
         let cases = [
             (json!({}), "<none>"),
             (json!({"matchLabels": {"b": "c", "a": "d"}}), "a=d,b=c"),
-            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["y", "x"]}]}), "a notin (x,y)"),
-            (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}], "matchLabels": {"b": "c"}}), "!a,b=c"),
-            (json!({"matchExpressions": [{"key": "a", "operator": "Near"}]}), "<error>"),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["y", "x"]}]}),
+                "a notin (x,y)",
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}], "matchLabels": {"b": "c"}}),
+                "!a,b=c",
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "Near"}]}),
+                "<error>",
+            ),
         ];
         for (selector, expected) in cases {
-            assert_eq!(format_label_selector(&from(selector.clone())), expected, "{selector}");
+            assert_eq!(
+                format_label_selector(&from(selector.clone())),
+                expected,
+                "{selector}"
+            );
         }
         assert!(LabelSelector::from_api(None).unwrap().is_nothing());
-        assert!(!LabelSelector::from_api(None).unwrap().matches(&BTreeMap::new()));
-        assert!(LabelSelector::from_api(Some(&from(json!({})))).unwrap().matches_optional(None));
+        assert!(
+            !LabelSelector::from_api(None)
+                .unwrap()
+                .matches(&BTreeMap::new())
+        );
+        assert!(
+            LabelSelector::from_api(Some(&from(json!({}))))
+                .unwrap()
+                .matches_optional(None)
+        );
         let map = LabelSelector::from_map(&labels("b=c,a=d")).unwrap();
         assert_eq!(map.to_string(), "a=d,b=c");
     }
@@ -415,7 +498,10 @@ mod tests {
         ];
         assert_eq!(errors.len(), expected.len(), "{errors}");
         for (error, expected) in errors.iter().zip(expected) {
-            assert!(error.to_string().starts_with(expected), "{error} is not {expected}");
+            assert!(
+                error.to_string().starts_with(expected),
+                "{error} is not {expected}"
+            );
         }
     }
 }

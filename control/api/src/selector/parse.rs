@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::labels::{Operator, Requirement};
 use super::SelectorError;
+use super::labels::{Operator, Requirement};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token<'a> {

@@ -44,15 +44,20 @@ pub(super) fn list_with_more(entries: &[String], max: usize) -> String {
 /// The containers' names and images.
 pub(super) fn containers(containers: &[Container]) -> [Value; 2] {
     let names: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
-    let images: Vec<&str> =
-        containers.iter().map(|c| c.image.as_deref().unwrap_or_default()).collect();
+    let images: Vec<&str> = containers
+        .iter()
+        .map(|c| c.image.as_deref().unwrap_or_default())
+        .collect();
     [names.join(",").into(), images.join(",").into()]
 }
 
 /// `a=b,c=d`, or `<none>`.
 pub(super) fn labels(labels: Option<&BTreeMap<String, String>>) -> Value {
-    let pairs: Vec<String> =
-        labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     or_none(Some(&pairs.join(",")))
 }
 

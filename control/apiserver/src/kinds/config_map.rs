@@ -26,7 +26,11 @@ impl Strategy for ConfigMapStrategy {
         for (key, value) in map.data.iter().flatten() {
             let path = Path::new("data").key(key);
             errors.invalid_each(&path, key, names::config_map_key(key));
-            if map.binary_data.as_ref().is_some_and(|binary| binary.contains_key(key)) {
+            if map
+                .binary_data
+                .as_ref()
+                .is_some_and(|binary| binary.contains_key(key))
+            {
                 errors.invalid(path, key, "duplicate of key present in binaryData");
             }
             bytes += value.len();
@@ -61,15 +65,22 @@ impl Strategy for ConfigMapStrategy {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] =
-            &[NAME, Column::string("Data", "How many keys there are."), AGE];
+        const COLUMNS: &[Column] = &[
+            NAME,
+            Column::string("Data", "How many keys there are."),
+            AGE,
+        ];
         COLUMNS
     }
 
     fn row(&self, map: &ConfigMap, now: Timestamp) -> Vec<Value> {
         let keys = map.data.as_ref().map_or(0, |d| d.len())
             + map.binary_data.as_ref().map_or(0, |d| d.len());
-        vec![cells::name(&map.metadata), keys.into(), cells::age(&map.metadata, now)]
+        vec![
+            cells::name(&map.metadata),
+            keys.into(),
+            cells::age(&map.metadata, now),
+        ]
     }
 }
 
@@ -81,11 +92,21 @@ mod tests {
 
     #[test]
     fn keys_and_size_are_bounded() {
-        let check = |value: Value, expected: &[&str]| check_create(&ConfigMapStrategy, &value, expected);
+        let check =
+            |value: Value, expected: &[&str]| check_create(&ConfigMapStrategy, &value, expected);
         check(json!({}), &[]);
-        check(json!({"data": {"a.b": "x"}, "binaryData": {"c": "AAE="}}), &[]);
-        check(json!({"data": {"a b": ""}}), &["data[a b]: Invalid value: \"a b\": a valid config key"]);
-        check(json!({"binaryData": {"..": ""}}), &["binaryData[..]: Invalid value: \"..\": must not be '..'"]);
+        check(
+            json!({"data": {"a.b": "x"}, "binaryData": {"c": "AAE="}}),
+            &[],
+        );
+        check(
+            json!({"data": {"a b": ""}}),
+            &["data[a b]: Invalid value: \"a b\": a valid config key"],
+        );
+        check(
+            json!({"binaryData": {"..": ""}}),
+            &["binaryData[..]: Invalid value: \"..\": must not be '..'"],
+        );
         check(
             json!({"data": {"a": ""}, "binaryData": {"a": ""}}),
             &["data[a]: Invalid value: \"a\": duplicate of key present in binaryData"],
@@ -102,7 +123,11 @@ mod tests {
         let check = |old: Value, new: Value, expected: &[&str]| {
             check_update(&ConfigMapStrategy, &old, &new, expected);
         };
-        check(json!({"data": {"a": "1"}}), json!({"data": {"a": "2"}, "immutable": true}), &[]);
+        check(
+            json!({"data": {"a": "1"}}),
+            json!({"data": {"a": "2"}, "immutable": true}),
+            &[],
+        );
         let fixed = json!({"immutable": true, "data": {"a": "1"}});
         check(fixed.clone(), fixed.clone(), &[]);
         check(
@@ -122,6 +147,11 @@ mod tests {
             "metadata": {"name": "m", "creationTimestamp": "1970-01-01T00:00:10Z"},
             "data": {"a": "", "b": ""}, "binaryData": {"c": ""},
         });
-        check_row(&ConfigMapStrategy, &map, 40, &[("Name", "m"), ("Data", "3"), ("Age", "30s")]);
+        check_row(
+            &ConfigMapStrategy,
+            &map,
+            40,
+            &[("Name", "m"), ("Data", "3"), ("Age", "30s")],
+        );
     }
 }

@@ -49,7 +49,12 @@ impl Strategy for EndpointSliceStrategy {
             errors.too_many(path, endpoints.len(), ENDPOINTS_MAX);
         } else {
             for (index, endpoint) in endpoints.iter().enumerate() {
-                validate_endpoint(endpoint, &slice.address_type, &path.index(index), &mut errors);
+                validate_endpoint(
+                    endpoint,
+                    &slice.address_type,
+                    &path.index(index),
+                    &mut errors,
+                );
             }
         }
         validate_ports(slice.ports.as_deref().unwrap_or_default(), &mut errors);
@@ -58,7 +63,11 @@ impl Strategy for EndpointSliceStrategy {
 
     fn validate_update(&self, new: &EndpointSlice, old: &EndpointSlice) -> ErrorList {
         let mut errors = ErrorList::new();
-        errors.immutable(Path::new("addressType"), &new.address_type, &old.address_type);
+        errors.immutable(
+            Path::new("addressType"),
+            &new.address_type,
+            &old.address_type,
+        );
         errors
     }
 
@@ -122,17 +131,29 @@ fn validate_endpoint(endpoint: &Endpoint, kind: &str, path: &Path, errors: &mut 
         }
     }
     if let Some(hostname) = &endpoint.hostname {
-        errors.invalid_each(&path.child("hostname"), hostname, names::dns1123_label(hostname));
+        errors.invalid_each(
+            &path.child("hostname"),
+            hostname,
+            names::dns1123_label(hostname),
+        );
     }
     if let Some(node) = &endpoint.node_name {
-        errors.invalid_each(&path.child("nodeName"), node, names::dns1123_subdomain(node));
+        errors.invalid_each(
+            &path.child("nodeName"),
+            node,
+            names::dns1123_subdomain(node),
+        );
     }
     for (key, value) in endpoint.deprecated_topology.iter().flatten() {
         let path = path.child("deprecatedTopology");
         errors.invalid_each(&path, key, names::qualified_name(key));
         errors.invalid_each(&path, value, names::label_value(value));
     }
-    let zones = endpoint.hints.as_ref().and_then(|h| h.for_zones.as_deref()).unwrap_or_default();
+    let zones = endpoint
+        .hints
+        .as_ref()
+        .and_then(|h| h.for_zones.as_deref())
+        .unwrap_or_default();
     let here = path.child("hints").child("forZones");
     if zones.len() > ZONE_HINTS_MAX {
         errors.too_many(here, zones.len(), ZONE_HINTS_MAX);
@@ -172,11 +193,20 @@ fn validate_address(address: &str, kind: &str, path: &Path, errors: &mut ErrorLi
 fn validate_reachable(ip: IpAddr, address: &str, path: &Path, errors: &mut ErrorList) {
     let (local, local_multicast) = match ip {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+        IpAddr::V6(ip) => (
+            ip.is_unicast_link_local(),
+            ip.segments()[0] & 0xff0f == 0xff02,
+        ),
     };
     let rules = [
-        (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
-        (local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (
+            ip.is_unspecified(),
+            "may not be unspecified (0.0.0.0 or ::)",
+        ),
+        (
+            local,
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        ),
         (
             local_multicast,
             "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
@@ -228,17 +258,28 @@ mod tests {
 
     #[test]
     fn ports_have_defaults() {
-        let slice = created(&EndpointSliceStrategy, &slice(json!([]), json!([{"port": 80}])));
+        let slice = created(
+            &EndpointSliceStrategy,
+            &slice(json!([]), json!([{"port": 80}])),
+        );
         let shown = serde_json::to_value(slice).unwrap();
-        assert_eq!(shown["ports"], json!([{"name": "", "port": 80, "protocol": "TCP"}]));
+        assert_eq!(
+            shown["ports"],
+            json!([{"name": "", "port": 80, "protocol": "TCP"}])
+        );
     }
 
     #[test]
     fn addresses_fit_their_type() {
-        let check = |value: Value, expected: &[&str]| check_create(&EndpointSliceStrategy, &value, expected);
+        let check = |value: Value, expected: &[&str]| {
+            check_create(&EndpointSliceStrategy, &value, expected)
+        };
         let addresses = |list: Value| slice(json!([{"addresses": list}]), json!([]));
         check(addresses(json!(["10.0.0.1", "127.0.0.1"])), &[]);
-        check(addresses(json!([])), &["endpoints[0].addresses: Required value: must contain"]);
+        check(
+            addresses(json!([])),
+            &["endpoints[0].addresses: Required value: must contain"],
+        );
         check(
             addresses(json!(["::1", "web", "0.0.0.0", "169.254.1.1", "224.0.0.1"])),
             &[
@@ -249,13 +290,32 @@ mod tests {
                 "endpoints[0].addresses[4]: Invalid value: \"224.0.0.1\": may not be in the link-local multicast",
             ],
         );
-        check(json!({"addressType": "FQDN", "endpoints": [{"addresses": ["A.b"]}]}), &["endpoints[0].addresses[0]: Invalid value: \"A.b\": a lowercase"]);
-        check(json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fe80::1"]}]}), &["endpoints[0].addresses[0]: Invalid value: \"fe80::1\": may not be in the link-local range"]);
-        check(json!({}), &["addressType: Required value"]);
-        check(json!({"addressType": "X25"}), &["addressType: Unsupported value: \"X25\": supported values: \"FQDN\", \"IPv4\", \"IPv6\""]);
-        check(addresses(json!(vec!["10.0.0.1"; 101])), &["endpoints[0].addresses: Too many: 101: must have at most 100 items"]);
         check(
-            slice(json!(vec![json!({"addresses": ["10.0.0.1"]}); 1001]), json!([])),
+            json!({"addressType": "FQDN", "endpoints": [{"addresses": ["A.b"]}]}),
+            &["endpoints[0].addresses[0]: Invalid value: \"A.b\": a lowercase"],
+        );
+        check(
+            json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fe80::1"]}]}),
+            &[
+                "endpoints[0].addresses[0]: Invalid value: \"fe80::1\": may not be in the link-local range",
+            ],
+        );
+        check(json!({}), &["addressType: Required value"]);
+        check(
+            json!({"addressType": "X25"}),
+            &[
+                "addressType: Unsupported value: \"X25\": supported values: \"FQDN\", \"IPv4\", \"IPv6\"",
+            ],
+        );
+        check(
+            addresses(json!(vec!["10.0.0.1"; 101])),
+            &["endpoints[0].addresses: Too many: 101: must have at most 100 items"],
+        );
+        check(
+            slice(
+                json!(vec![json!({"addresses": ["10.0.0.1"]}); 1001]),
+                json!([]),
+            ),
             &["endpoints: Too many: 1001: must have at most 1000 items"],
         );
         check(
@@ -276,7 +336,10 @@ mod tests {
         let check = |ports: Value, expected: &[&str]| {
             check_create(&EndpointSliceStrategy, &slice(json!([]), ports), expected);
         };
-        check(json!([{"name": "a", "port": 1}, {"name": "b", "port": 1}]), &[]);
+        check(
+            json!([{"name": "a", "port": 1}, {"name": "b", "port": 1}]),
+            &[],
+        );
         check(
             json!([{"name": "a"}, {"name": "a"}, {"name": "A", "protocol": "ICMP", "appProtocol": "x y"}]),
             &[
@@ -304,11 +367,21 @@ mod tests {
             json!([{"addresses": ["10.0.0.1", "10.0.0.2"]}, {"addresses": ["10.0.0.3", "10.0.0.4"]}]),
             json!([{"port": 80}, {"name": "x"}, {}]),
         );
-        check_row(&EndpointSliceStrategy, &value, 0, &[
-            ("AddressType", "IPv4"),
-            ("Ports", "80,x,*"),
-            ("Endpoints", "10.0.0.1,10.0.0.2,10.0.0.3 + 1 more..."),
-        ]);
-        check_row(&EndpointSliceStrategy, &json!({"addressType": "IPv4"}), 0, &[("Ports", "<unset>"), ("Endpoints", "<unset>")]);
+        check_row(
+            &EndpointSliceStrategy,
+            &value,
+            0,
+            &[
+                ("AddressType", "IPv4"),
+                ("Ports", "80,x,*"),
+                ("Endpoints", "10.0.0.1,10.0.0.2,10.0.0.3 + 1 more..."),
+            ],
+        );
+        check_row(
+            &EndpointSliceStrategy,
+            &json!({"addressType": "IPv4"}),
+            0,
+            &[("Ports", "<unset>"), ("Endpoints", "<unset>")],
+        );
     }
 }

@@ -23,7 +23,11 @@ impl Strategy for EventStrategy {
     fn validate(&self, event: &Event) -> ErrorList {
         let mut errors = ErrorList::new();
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let of = event.involved_object.namespace.as_deref().unwrap_or_default();
+        let of = event
+            .involved_object
+            .namespace
+            .as_deref()
+            .unwrap_or_default();
         // What has no namespace has its events in the default one.
         let fits = if of.is_empty() {
             namespace.is_empty() || namespace == NAMESPACE_DEFAULT
@@ -58,7 +62,10 @@ impl Strategy for EventStrategy {
             ("involvedObject.fieldPath", text(&of.field_path)),
             ("reason", text(&event.reason)),
             ("reportingComponent", text(&event.reporting_component)),
-            ("source", source.unwrap_or_else(|| text(&event.reporting_component))),
+            (
+                "source",
+                source.unwrap_or_else(|| text(&event.reporting_component)),
+            ),
             ("type", text(&event.type_)),
         ]
     }
@@ -80,7 +87,10 @@ impl Strategy for EventStrategy {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const NAME: Column = Column { priority: 1, ..crate::registry::strategy::NAME };
+        const NAME: Column = Column {
+            priority: 1,
+            ..crate::registry::strategy::NAME
+        };
         const COLUMNS: &[Column] = &[
             Column::string("Last Seen", "When this happened last."),
             Column::string("Type", "Normal or Warning."),
@@ -140,9 +150,13 @@ fn source(event: &Event) -> String {
     let old = event.source.as_ref();
     let component = text(old.and_then(|s| s.component.as_ref()))
         .or_else(|| text(event.reporting_component.as_ref()));
-    let host = text(old.and_then(|s| s.host.as_ref()))
-        .or_else(|| text(event.reporting_instance.as_ref()));
-    [component.or(Some(String::new())), host].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let host =
+        text(old.and_then(|s| s.host.as_ref())).or_else(|| text(event.reporting_instance.as_ref()));
+    [component.or(Some(String::new())), host]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The rules of events.k8s.io, which also hold here once `eventTime` is set.
@@ -190,8 +204,16 @@ mod tests {
         };
         check("a", json!({"namespace": "a"}), &[]);
         check("default", json!({"kind": "Node"}), &[]);
-        check("a", json!({"namespace": "b"}), &["involvedObject.namespace: Invalid value: \"b\": does not match"]);
-        check("a", json!({"kind": "Node"}), &["involvedObject.namespace: Invalid value: \"\": does not match"]);
+        check(
+            "a",
+            json!({"namespace": "b"}),
+            &["involvedObject.namespace: Invalid value: \"b\": does not match"],
+        );
+        check(
+            "a",
+            json!({"kind": "Node"}),
+            &["involvedObject.namespace: Invalid value: \"\": does not match"],
+        );
     }
 
     #[test]
@@ -202,13 +224,17 @@ mod tests {
             "reason": "x".repeat(129), "action": "a", "reportingComponent": "a b", "type": "Bad",
             "message": "m".repeat(1025),
         });
-        check_create(&EventStrategy, &event, &[
-            "reportingController: Invalid value: \"a b\": name part",
-            "reportingInstance: Required value",
-            "reason: Invalid value: \"xxx",
-            "message: Invalid value: \"\": can have at most 1024",
-            "type: Invalid value: \"\": has invalid value: Bad",
-        ]);
+        check_create(
+            &EventStrategy,
+            &event,
+            &[
+                "reportingController: Invalid value: \"a b\": name part",
+                "reportingInstance: Required value",
+                "reason: Invalid value: \"xxx",
+                "message: Invalid value: \"\": can have at most 1024",
+                "type: Invalid value: \"\": has invalid value: Bad",
+            ],
+        );
     }
 
     #[test]
@@ -220,22 +246,47 @@ mod tests {
             "count": 3, "type": "Warning", "reason": "BackOff", "message": " Back-off restarting\n",
             "source": {"component": "kubelet", "host": "n1"},
         });
-        check_row(&EventStrategy, &event, 100, &[
-            ("Last Seen", "40s"), ("Type", "Warning"), ("Reason", "BackOff"), ("Object", "pod/web"),
-            ("Subobject", "spec.containers{web}"), ("Source", "kubelet, n1"),
-            ("Message", "Back-off restarting"), ("First Seen", "90s"), ("Count", "3"), ("Name", "e"),
-        ]);
+        check_row(
+            &EventStrategy,
+            &event,
+            100,
+            &[
+                ("Last Seen", "40s"),
+                ("Type", "Warning"),
+                ("Reason", "BackOff"),
+                ("Object", "pod/web"),
+                ("Subobject", "spec.containers{web}"),
+                ("Source", "kubelet, n1"),
+                ("Message", "Back-off restarting"),
+                ("First Seen", "90s"),
+                ("Count", "3"),
+                ("Name", "e"),
+            ],
+        );
         let newer = json!({
             "involvedObject": {"kind": "Node"}, "eventTime": "1970-01-01T00:00:10.000000Z",
             "reportingComponent": "scheduler", "reportingInstance": "s-1",
             "series": {"count": 7, "lastObservedTime": "1970-01-01T00:01:30.000000Z"},
         });
-        check_row(&EventStrategy, &newer, 100, &[
-            ("Last Seen", "10s"), ("Object", "node"), ("Source", "scheduler, s-1"),
-            ("First Seen", "90s"), ("Count", "7"),
-        ]);
+        check_row(
+            &EventStrategy,
+            &newer,
+            100,
+            &[
+                ("Last Seen", "10s"),
+                ("Object", "node"),
+                ("Source", "scheduler, s-1"),
+                ("First Seen", "90s"),
+                ("Count", "7"),
+            ],
+        );
         let bare = json!({"involvedObject": {}, "eventTime": "1970-01-01T00:00:10.000000Z"});
-        check_row(&EventStrategy, &bare, 100, &[("Last Seen", "90s"), ("Count", "1"), ("Source", "")]);
+        check_row(
+            &EventStrategy,
+            &bare,
+            100,
+            &[("Last Seen", "90s"), ("Count", "1"), ("Source", "")],
+        );
         let fields = EventStrategy.fields(&object(&event));
         let labels: Vec<&str> = fields.iter().map(|(label, _)| *label).collect();
         assert_eq!(labels, EventStrategy.field_labels());

@@ -17,12 +17,18 @@ impl Strategy for LeaseStrategy {
 
     fn validate(&self, lease: &Lease) -> ErrorList {
         let mut errors = ErrorList::new();
-        let Some(spec) = &lease.spec else { return errors };
+        let Some(spec) = &lease.spec else {
+            return errors;
+        };
         let path = Path::new("spec");
         if let Some(seconds) = spec.lease_duration_seconds
             && seconds <= 0
         {
-            errors.invalid(path.child("leaseDurationSeconds"), seconds, "must be greater than 0");
+            errors.invalid(
+                path.child("leaseDurationSeconds"),
+                seconds,
+                "must be greater than 0",
+            );
         }
         if let Some(transitions) = spec.lease_transitions {
             errors.non_negative(path.child("leaseTransitions"), transitions.into());
@@ -32,7 +38,11 @@ impl Strategy for LeaseStrategy {
                 let problems = names::qualified_name(strategy);
                 errors.invalid_each(&path.child("strategy"), strategy, problems);
             }
-            None if spec.preferred_holder.as_deref().is_some_and(|h| !h.is_empty()) => {
+            None if spec
+                .preferred_holder
+                .as_deref()
+                .is_some_and(|h| !h.is_empty()) =>
+            {
                 errors.forbidden(
                     path.child("preferredHolder"),
                     "may only be specified when `strategy` is defined",
@@ -44,13 +54,19 @@ impl Strategy for LeaseStrategy {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] =
-            &[NAME, Column::string("Holder", "The identity of the holder of the lease."), AGE];
+        const COLUMNS: &[Column] = &[
+            NAME,
+            Column::string("Holder", "The identity of the holder of the lease."),
+            AGE,
+        ];
         COLUMNS
     }
 
     fn row(&self, lease: &Lease, now: Timestamp) -> Vec<Value> {
-        let holder = lease.spec.as_ref().and_then(|s| s.holder_identity.as_deref());
+        let holder = lease
+            .spec
+            .as_ref()
+            .and_then(|s| s.holder_identity.as_deref());
         vec![
             cells::name(&lease.metadata),
             holder.unwrap_or_default().into(),
@@ -71,7 +87,10 @@ mod tests {
             check_create(&LeaseStrategy, &json!({"spec": spec}), expected);
         };
         check_create(&LeaseStrategy, &json!({}), &[]);
-        check(json!({"leaseDurationSeconds": 40, "leaseTransitions": 0, "holderIdentity": "n"}), &[]);
+        check(
+            json!({"leaseDurationSeconds": 40, "leaseTransitions": 0, "holderIdentity": "n"}),
+            &[],
+        );
         check(
             json!({"leaseDurationSeconds": 0, "leaseTransitions": -1}),
             &[
@@ -79,10 +98,24 @@ mod tests {
                 "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
             ],
         );
-        check(json!({"preferredHolder": "x"}), &["spec.preferredHolder: Forbidden: may only be"]);
-        check(json!({"preferredHolder": "x", "strategy": "OldestEmulationVersion"}), &[]);
-        check(json!({"strategy": "a b"}), &["spec.strategy: Invalid value: \"a b\": name part"]);
+        check(
+            json!({"preferredHolder": "x"}),
+            &["spec.preferredHolder: Forbidden: may only be"],
+        );
+        check(
+            json!({"preferredHolder": "x", "strategy": "OldestEmulationVersion"}),
+            &[],
+        );
+        check(
+            json!({"strategy": "a b"}),
+            &["spec.strategy: Invalid value: \"a b\": name part"],
+        );
         let lease = json!({"metadata": {"name": "n"}, "spec": {"holderIdentity": "me"}});
-        check_row(&LeaseStrategy, &lease, 0, &[("Name", "n"), ("Holder", "me")]);
+        check_row(
+            &LeaseStrategy,
+            &lease,
+            0,
+            &[("Name", "n"), ("Holder", "me")],
+        );
     }
 }

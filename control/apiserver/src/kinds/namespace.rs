@@ -1,7 +1,9 @@
 //! Namespace: what names are unique in, and what goes with everything in it.
 
 use euston_api::field::{ErrorList, Path};
-use euston_api::labels::{FINALIZER_FOREGROUND, FINALIZER_KUBERNETES, FINALIZER_ORPHAN, NAMESPACE_NAME};
+use euston_api::labels::{
+    FINALIZER_FOREGROUND, FINALIZER_KUBERNETES, FINALIZER_ORPHAN, NAMESPACE_NAME,
+};
 use euston_api::names::{self, NameRule};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
@@ -26,7 +28,12 @@ impl Strategy for NamespaceStrategy {
 
     fn default(&self, namespace: &mut Namespace) {
         // With generateName, the name is known from prepare_for_create on.
-        if let Some(name) = namespace.metadata.name.clone().filter(|name| !name.is_empty()) {
+        if let Some(name) = namespace
+            .metadata
+            .name
+            .clone()
+            .filter(|name| !name.is_empty())
+        {
             let labels = namespace.metadata.labels.get_or_insert_default();
             labels.insert(NAMESPACE_NAME.to_owned(), name);
         }
@@ -34,10 +41,15 @@ impl Strategy for NamespaceStrategy {
 
     fn prepare_for_create(&self, namespace: &mut Namespace) {
         self.default(namespace);
-        namespace.status =
-            Some(NamespaceStatus { phase: Some(ACTIVE.to_owned()), conditions: None });
-        let finalizers =
-            namespace.spec.get_or_insert_default().finalizers.get_or_insert_default();
+        namespace.status = Some(NamespaceStatus {
+            phase: Some(ACTIVE.to_owned()),
+            conditions: None,
+        });
+        let finalizers = namespace
+            .spec
+            .get_or_insert_default()
+            .finalizers
+            .get_or_insert_default();
         if !finalizers.iter().any(|f| f == FINALIZER_KUBERNETES) {
             finalizers.push(FINALIZER_KUBERNETES.to_owned());
         }
@@ -46,7 +58,11 @@ impl Strategy for NamespaceStrategy {
     fn validate(&self, namespace: &Namespace) -> ErrorList {
         let mut errors = ErrorList::new();
         let path = Path::new("spec").child("finalizers");
-        for finalizer in namespace.spec.iter().flat_map(|s| s.finalizers.iter().flatten()) {
+        for finalizer in namespace
+            .spec
+            .iter()
+            .flat_map(|s| s.finalizers.iter().flatten())
+        {
             errors.invalid_each(&path, finalizer, names::qualified_name(finalizer));
             let standard = [FINALIZER_KUBERNETES, FINALIZER_ORPHAN, FINALIZER_FOREGROUND];
             if !finalizer.contains('/') && !standard.contains(&finalizer.as_str()) {
@@ -72,9 +88,15 @@ impl Strategy for NamespaceStrategy {
     fn validate_status_update(&self, new: &Namespace, _old: &Namespace) -> ErrorList {
         let mut errors = ErrorList::new();
         let (wanted, rule) = if new.metadata.deletion_timestamp.is_none() {
-            (ACTIVE, "may only be 'Active' if `deletionTimestamp` is empty")
+            (
+                ACTIVE,
+                "may only be 'Active' if `deletionTimestamp` is empty",
+            )
         } else {
-            (TERMINATING, "may only be 'Terminating' if `deletionTimestamp` is not empty")
+            (
+                TERMINATING,
+                "may only be 'Terminating' if `deletionTimestamp` is not empty",
+            )
         };
         if phase(new) != wanted {
             errors.invalid(Path::new("status").child("Phase"), phase(new), rule);
@@ -87,7 +109,12 @@ impl Strategy for NamespaceStrategy {
     }
 
     fn holds_deletion(&self, namespace: &Namespace) -> bool {
-        namespace.spec.iter().flat_map(|s| s.finalizers.iter().flatten()).next().is_some()
+        namespace
+            .spec
+            .iter()
+            .flat_map(|s| s.finalizers.iter().flatten())
+            .next()
+            .is_some()
     }
 
     fn fields(&self, namespace: &Namespace) -> Fields {
@@ -99,8 +126,11 @@ impl Strategy for NamespaceStrategy {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] =
-            &[NAME, Column::string("Status", "The status of the namespace"), AGE];
+        const COLUMNS: &[Column] = &[
+            NAME,
+            Column::string("Status", "The status of the namespace"),
+            AGE,
+        ];
         COLUMNS
     }
 
@@ -114,7 +144,11 @@ impl Strategy for NamespaceStrategy {
 }
 
 fn phase(namespace: &Namespace) -> &str {
-    namespace.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default()
+    namespace
+        .status
+        .as_ref()
+        .and_then(|s| s.phase.as_deref())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -132,25 +166,44 @@ mod tests {
         let shown = serde_json::to_value(namespace).unwrap();
         assert_eq!(shown["spec"], json!({"finalizers": ["kubernetes"]}));
         assert_eq!(shown["status"], json!({"phase": "Active"}));
-        assert_eq!(shown["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "a"}));
-        check_row(&NamespaceStrategy, &shown, 0, &[("Name", "a"), ("Status", "Active")]);
+        assert_eq!(
+            shown["metadata"]["labels"],
+            json!({"kubernetes.io/metadata.name": "a"})
+        );
+        check_row(
+            &NamespaceStrategy,
+            &shown,
+            0,
+            &[("Name", "a"), ("Status", "Active")],
+        );
     }
 
     #[test]
     fn finalizers_are_qualified() {
         let check = |finalizer: &str, expected: &[&str]| {
-            check_create(&NamespaceStrategy, &json!({"spec": {"finalizers": [finalizer]}}), expected);
+            check_create(
+                &NamespaceStrategy,
+                &json!({"spec": {"finalizers": [finalizer]}}),
+                expected,
+            );
         };
         check("example.com/mine", &[]);
         check("orphan", &[]);
-        check("mine", &["spec.finalizers: Invalid value: \"mine\": name is neither a standard"]);
-        check("a b/c", &["spec.finalizers: Invalid value: \"a b/c\": prefix part"]);
+        check(
+            "mine",
+            &["spec.finalizers: Invalid value: \"mine\": name is neither a standard"],
+        );
+        check(
+            "a b/c",
+            &["spec.finalizers: Invalid value: \"a b/c\": prefix part"],
+        );
     }
 
     #[test]
     fn an_update_keeps_spec_and_status() {
         let old = created(&NamespaceStrategy, &json!({"metadata": {"name": "a"}}));
-        let mut new: Namespace = object(&json!({"metadata": {"name": "a", "labels": {"x": "y"}}, "spec": {}}));
+        let mut new: Namespace =
+            object(&json!({"metadata": {"name": "a", "labels": {"x": "y"}}, "spec": {}}));
         NamespaceStrategy.default(&mut new);
         NamespaceStrategy.prepare_for_update(&mut new, &old);
         assert_eq!((&new.spec, &new.status), (&old.spec, &old.status));
@@ -171,7 +224,9 @@ mod tests {
         assert!(status(false, ACTIVE).is_empty() && status(true, TERMINATING).is_empty());
         assert_eq!(
             status(false, TERMINATING),
-            ["status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"],
+            [
+                "status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"
+            ],
         );
         assert_eq!(status(true, ACTIVE).len(), 1);
         let mut namespace = Namespace::default();

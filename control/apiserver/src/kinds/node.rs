@@ -21,7 +21,11 @@ impl Strategy for NodeStrategy {
     type Object = Node;
 
     fn default(&self, node: &mut Node) {
-        for amounts in node.status.iter_mut().flat_map(|s| [&mut s.capacity, &mut s.allocatable]) {
+        for amounts in node
+            .status
+            .iter_mut()
+            .flat_map(|s| [&mut s.capacity, &mut s.allocatable])
+        {
             pod_spec::canonical_amounts(amounts.as_mut());
         }
         // What a node offers is what it has, unless it says otherwise.
@@ -130,11 +134,18 @@ impl Strategy for NodeStrategy {
 }
 
 fn unschedulable(node: &Node) -> bool {
-    node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or_default()
+    node.spec
+        .as_ref()
+        .and_then(|s| s.unschedulable)
+        .unwrap_or_default()
 }
 
 fn readiness(node: &Node, status: &NodeStatus) -> String {
-    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready");
+    let ready = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == "Ready");
     let mut text = match ready {
         Some(condition) if condition.status == "True" => "Ready",
         Some(_) => "NotReady",
@@ -188,7 +199,11 @@ fn validate_status(node: &Node, errors: &mut ErrorList) {
         }
     }
     validate_amounts(status.capacity.as_ref(), &path.child("capacity"), errors);
-    validate_amounts(status.allocatable.as_ref(), &path.child("allocatable"), errors);
+    validate_amounts(
+        status.allocatable.as_ref(),
+        &path.child("allocatable"),
+        errors,
+    );
 }
 
 fn validate_amounts(
@@ -212,9 +227,16 @@ mod tests {
     #[test]
     fn taints_are_unique_and_known() {
         let check = |taints: Value, expected: &[&str]| {
-            check_create(&NodeStrategy, &json!({"spec": {"taints": taints}}), expected);
+            check_create(
+                &NodeStrategy,
+                &json!({"spec": {"taints": taints}}),
+                expected,
+            );
         };
-        check(json!([{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoExecute"}]), &[]);
+        check(
+            json!([{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoExecute"}]),
+            &[],
+        );
         check(
             json!([{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule", "value": "v"}]),
             &["spec.taints[1]: Duplicate value: {"],
@@ -236,7 +258,10 @@ mod tests {
         let check = |status: Value, expected: &[&str]| {
             check_create(&NodeStrategy, &json!({"status": status}), expected);
         };
-        check(json!({"capacity": {"cpu": "2", "memory": "1Gi", "example.com/x": "3"}}), &[]);
+        check(
+            json!({"capacity": {"cpu": "2", "memory": "1Gi", "example.com/x": "3"}}),
+            &[],
+        );
         check(
             json!({"capacity": {"cpu": "-2"}, "allocatable": {"memory": "lots", "a b": "1"}}),
             &[
@@ -249,7 +274,10 @@ mod tests {
             json!({"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "InternalIP", "address": "10.0.0.1"}]}),
             &["status.addresses[1]: Duplicate value: {"],
         );
-        let node = created(&NodeStrategy, &json!({"status": {"capacity": {"cpu": "2000m"}}}));
+        let node = created(
+            &NodeStrategy,
+            &json!({"status": {"capacity": {"cpu": "2000m"}}}),
+        );
         let shown = serde_json::to_value(node).unwrap();
         assert_eq!(shown["status"]["allocatable"], json!({"cpu": "2"}));
     }
@@ -257,14 +285,35 @@ mod tests {
     #[test]
     fn the_range_of_pods_is_set_once() {
         let check = |old: Value, new: Value, expected: &[&str]| {
-            check_update(&NodeStrategy, &json!({"spec": old}), &json!({"spec": new}), expected);
+            check_update(
+                &NodeStrategy,
+                &json!({"spec": old}),
+                &json!({"spec": new}),
+                expected,
+            );
         };
         let cidr = json!({"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]});
         check(json!({}), cidr.clone(), &[]);
-        check(cidr.clone(), json!({"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "unschedulable": true}), &[]);
-        check(cidr, json!({}), &["spec.podCIDRs: Forbidden: node updates may not change podCIDR"]);
-        check(json!({}), json!({"podCIDRs": ["10.0.0.0"]}), &["spec.podCIDRs[0]: Invalid value: \"10.0.0.0\": must be a valid CIDR"]);
-        check(json!({"providerID": "a"}), json!({"providerID": "b"}), &["spec.providerID: Forbidden: node updates"]);
+        check(
+            cidr.clone(),
+            json!({"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "unschedulable": true}),
+            &[],
+        );
+        check(
+            cidr,
+            json!({}),
+            &["spec.podCIDRs: Forbidden: node updates may not change podCIDR"],
+        );
+        check(
+            json!({}),
+            json!({"podCIDRs": ["10.0.0.0"]}),
+            &["spec.podCIDRs[0]: Invalid value: \"10.0.0.0\": must be a valid CIDR"],
+        );
+        check(
+            json!({"providerID": "a"}),
+            json!({"providerID": "b"}),
+            &["spec.providerID: Forbidden: node updates"],
+        );
     }
 
     #[test]
@@ -278,17 +327,27 @@ mod tests {
                 "nodeInfo": {"kubeletVersion": "v1.37.0", "osImage": "Euston"},
             },
         });
-        check_row(&NodeStrategy, &node, 0, &[
-            ("Status", "Ready,SchedulingDisabled"),
-            ("Roles", "a,control-plane"),
-            ("Version", "v1.37.0"),
-            ("Internal-IP", "127.0.0.1"),
-            ("External-IP", "<none>"),
-            ("OS-Image", "Euston"),
-            ("Kernel-Version", "<unknown>"),
-        ]);
+        check_row(
+            &NodeStrategy,
+            &node,
+            0,
+            &[
+                ("Status", "Ready,SchedulingDisabled"),
+                ("Roles", "a,control-plane"),
+                ("Version", "v1.37.0"),
+                ("Internal-IP", "127.0.0.1"),
+                ("External-IP", "<none>"),
+                ("OS-Image", "Euston"),
+                ("Kernel-Version", "<unknown>"),
+            ],
+        );
         let down = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
-        check_row(&NodeStrategy, &down, 0, &[("Status", "NotReady"), ("Roles", "<none>")]);
+        check_row(
+            &NodeStrategy,
+            &down,
+            0,
+            &[("Status", "NotReady"), ("Roles", "<none>")],
+        );
         check_row(&NodeStrategy, &json!({}), 0, &[("Status", "Unknown")]);
         let fields = NodeStrategy.fields(&object(&node));
         assert_eq!(fields, [("spec.unschedulable", "true".to_owned())]);

@@ -31,7 +31,10 @@ impl Strategy for ReplicaSetStrategy {
         let mut errors = ErrorList::new();
         let spec = &set.spec;
         let path = Path::new("spec");
-        errors.non_negative(path.child("replicas"), spec.replicas.unwrap_or_default().into());
+        errors.non_negative(
+            path.child("replicas"),
+            spec.replicas.unwrap_or_default().into(),
+        );
         let ready = spec.min_ready_seconds.unwrap_or_default();
         errors.non_negative(path.child("minReadySeconds"), ready.into());
         let template = spec.template.as_ref();
@@ -109,7 +112,11 @@ impl Strategy for ReplicaSetStrategy {
             Column::integer("Ready", "The number of pods that are ready."),
             AGE,
             Column::string("Containers", "Names of each container in the template.").wide(),
-            Column::string("Images", "Images referenced by each container in the template.").wide(),
+            Column::string(
+                "Images",
+                "Images referenced by each container in the template.",
+            )
+            .wide(),
             Column::string("Selector", "Label selector for pods.").wide(),
         ];
         COLUMNS
@@ -120,7 +127,9 @@ impl Strategy for ReplicaSetStrategy {
         let spec = &set.spec;
         let status = set.status.as_ref().unwrap_or(&default);
         let template = spec.template.as_ref().and_then(|t| t.spec.as_ref());
-        let containers = template.map(|s| s.containers.as_slice()).unwrap_or_default();
+        let containers = template
+            .map(|s| s.containers.as_slice())
+            .unwrap_or_default();
         let [names, images] = cells::containers(containers);
         vec![
             cells::name(&set.metadata),
@@ -145,5 +154,122 @@ impl Strategy for ReplicaSetStrategy {
 
     fn set_replicas(&self, set: &mut ReplicaSet, replicas: i32) {
         set.spec.replicas = Some(replicas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_create, check_row, check_update, compare, merged, object};
+    use super::*;
+    use serde_json::json;
+
+    fn set(spec: Value) -> Value {
+        let base = json!({"metadata": {"name": "web-1"}, "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "a", "image": "app:v1"}]},
+            },
+        }});
+        merged(&base, &json!({"spec": spec}))
+    }
+
+    #[test]
+    fn a_template_is_needed_and_matched() {
+        let check = |spec: Value, expected: &[&str]| {
+            check_create(&ReplicaSetStrategy, &set(spec), expected)
+        };
+        check(json!({}), &[]);
+        check(
+            json!({"template": null}),
+            &["spec.template: Required value"],
+        );
+        check(
+            json!({"replicas": -1, "minReadySeconds": -1}),
+            &[
+                "spec.replicas: Invalid value: -1",
+                "spec.minReadySeconds: Invalid value: -1",
+            ],
+        );
+        check(
+            json!({"selector": {"matchLabels": {"app": "x"}}}),
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            ],
+        );
+        check(
+            json!({"selector": {"matchLabels": null}}),
+            &["spec.selector: Invalid value: {}: empty selector is invalid for replicaset"],
+        );
+        check(
+            json!({"template": {"spec": {"restartPolicy": "OnFailure"}}}),
+            &["spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\""],
+        );
+    }
+
+    #[test]
+    fn the_selector_stays() {
+        let other = set(
+            json!({"selector": {"matchLabels": {"b": "c"}}, "template": {"metadata": {"labels": {"b": "c"}}}}),
+        );
+        check_update(
+            &ReplicaSetStrategy,
+            &set(json!({})),
+            &other,
+            &["spec.selector: Invalid value: {"],
+        );
+        check_update(
+            &ReplicaSetStrategy,
+            &set(json!({})),
+            &set(json!({"template": {"spec": {"containers": [{"name": "b", "image": "x"}]}}})),
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_status_adds_up() {
+        let status = merged(
+            &set(json!({})),
+            &json!({"status": {"replicas": 1, "fullyLabeledReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}),
+        );
+        let errors = ReplicaSetStrategy.validate_status_update(&object(&status), &object(&status));
+        compare(
+            &status,
+            &errors,
+            &[
+                "status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 2: cannot be greater than status.replicas",
+            ],
+        );
+    }
+
+    #[test]
+    fn rows_and_scale() {
+        let value = merged(
+            &set(json!({"replicas": 3})),
+            &json!({"status": {"replicas": 2, "readyReplicas": 1}}),
+        );
+        check_row(
+            &ReplicaSetStrategy,
+            &value,
+            0,
+            &[
+                ("Desired", "3"),
+                ("Current", "2"),
+                ("Ready", "1"),
+                ("Images", "app:v1"),
+                ("Selector", "app=web"),
+            ],
+        );
+        let mut set: ReplicaSet = object(&value);
+        assert_eq!(
+            ReplicaSetStrategy
+                .scale(&set)
+                .map(|s| (s.replicas, s.observed)),
+            Some((3, 2))
+        );
+        ReplicaSetStrategy.set_replicas(&mut set, 0);
+        assert_eq!(set.spec.replicas, Some(0));
     }
 }

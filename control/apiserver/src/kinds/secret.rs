@@ -27,7 +27,11 @@ impl Strategy for SecretStrategy {
             && !strings.is_empty()
         {
             let data = secret.data.get_or_insert_default();
-            data.extend(strings.into_iter().map(|(key, v)| (key, ByteString(v.into_bytes()))));
+            data.extend(
+                strings
+                    .into_iter()
+                    .map(|(key, v)| (key, ByteString(v.into_bytes()))),
+            );
         }
         if secret.type_.as_deref().is_none_or(str::is_empty) {
             secret.type_ = Some(OPAQUE.to_owned());
@@ -74,7 +78,10 @@ impl Strategy for SecretStrategy {
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             NAME,
-            Column::string("Type", "Used to facilitate programmatic handling of secret data."),
+            Column::string(
+                "Type",
+                "Used to facilitate programmatic handling of secret data.",
+            ),
             Column::string("Data", "How many keys there are."),
             AGE,
         ];
@@ -93,7 +100,13 @@ impl Strategy for SecretStrategy {
 
 /// What the well-known types must hold.
 fn validate_type(secret: &Secret, errors: &mut ErrorList) {
-    let value = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|v| &v.0);
+    let value = |key: &str| {
+        secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .map(|v| &v.0)
+    };
     let path = |key: &str| Path::new("data").key(key);
     let mut require = |key: &str| {
         if value(key).is_none() {
@@ -103,7 +116,10 @@ fn validate_type(secret: &Secret, errors: &mut ErrorList) {
     match secret.type_.as_deref().unwrap_or_default() {
         "kubernetes.io/service-account-token" => {
             let annotations = secret.metadata.annotations.as_ref();
-            if annotations.and_then(|a| a.get(SERVICE_ACCOUNT_NAME)).is_none_or(|n| n.is_empty()) {
+            if annotations
+                .and_then(|a| a.get(SERVICE_ACCOUNT_NAME))
+                .is_none_or(|n| n.is_empty())
+            {
                 let annotations = Path::new("metadata").child("annotations");
                 errors.required(annotations.key(SERVICE_ACCOUNT_NAME), "");
             }
@@ -166,10 +182,14 @@ mod tests {
 
     #[test]
     fn types_say_what_they_hold() {
-        let check = |value: Value, expected: &[&str]| check_create(&SecretStrategy, &value, expected);
+        let check =
+            |value: Value, expected: &[&str]| check_create(&SecretStrategy, &value, expected);
         check(json!({"stringData": {"a": "b"}}), &[]);
         check(json!({"type": "example.com/mine"}), &[]);
-        check(json!({"stringData": {"a/b": ""}}), &["data[a/b]: Invalid value: \"a/b\": a valid config key"]);
+        check(
+            json!({"stringData": {"a/b": ""}}),
+            &["data[a/b]: Invalid value: \"a/b\": a valid config key"],
+        );
         check(
             json!({"stringData": {"a": "x".repeat(DATA_BYTES_MAX + 1)}}),
             &["data: Too long: may not be more than 1048576 bytes"],
@@ -180,20 +200,35 @@ mod tests {
         );
         check(
             json!({"type": "kubernetes.io/basic-auth"}),
-            &["data[username]: Required value", "data[password]: Required value"],
+            &[
+                "data[username]: Required value",
+                "data[password]: Required value",
+            ],
         );
-        check(json!({"type": "kubernetes.io/basic-auth", "stringData": {"password": ""}}), &[]);
-        check(json!({"type": "kubernetes.io/ssh-auth"}), &["data[ssh-privatekey]: Required value"]);
+        check(
+            json!({"type": "kubernetes.io/basic-auth", "stringData": {"password": ""}}),
+            &[],
+        );
+        check(
+            json!({"type": "kubernetes.io/ssh-auth"}),
+            &["data[ssh-privatekey]: Required value"],
+        );
         check(
             json!({"type": "kubernetes.io/service-account-token"}),
             &["metadata.annotations[kubernetes.io/service-account.name]: Required value"],
         );
-        check(json!({"type": "kubernetes.io/dockerconfigjson"}), &["data[.dockerconfigjson]: Required value"]);
+        check(
+            json!({"type": "kubernetes.io/dockerconfigjson"}),
+            &["data[.dockerconfigjson]: Required value"],
+        );
         check(
             json!({"type": "kubernetes.io/dockercfg", "stringData": {".dockercfg": "{secret"}}),
             &["data[.dockercfg]: Invalid value: \"<secret contents redacted>\": "],
         );
-        check(json!({"type": "kubernetes.io/dockercfg", "stringData": {".dockercfg": "{}"}}), &[]);
+        check(
+            json!({"type": "kubernetes.io/dockercfg", "stringData": {".dockercfg": "{}"}}),
+            &[],
+        );
     }
 
     #[test]
@@ -202,17 +237,29 @@ mod tests {
             check_update(&SecretStrategy, &old, &new, expected);
         };
         check(json!({}), json!({"stringData": {"a": "b"}}), &[]);
-        check(json!({}), json!({"type": "example.com/x"}), &["type: Invalid value: \"example.com/x\": field is immutable"]);
+        check(
+            json!({}),
+            json!({"type": "example.com/x"}),
+            &["type: Invalid value: \"example.com/x\": field is immutable"],
+        );
         check(
             json!({"immutable": true}),
             json!({"stringData": {"a": "b"}}),
-            &["immutable: Forbidden: field is immutable when", "data: Forbidden: field is immutable when"],
+            &[
+                "immutable: Forbidden: field is immutable when",
+                "data: Forbidden: field is immutable when",
+            ],
         );
     }
 
     #[test]
     fn its_row_hides_values() {
         let secret = json!({"metadata": {"name": "s"}, "type": "Opaque", "data": {"a": "eA=="}});
-        check_row(&SecretStrategy, &secret, 0, &[("Type", "Opaque"), ("Data", "1"), ("Age", "<unknown>")]);
+        check_row(
+            &SecretStrategy,
+            &secret,
+            0,
+            &[("Type", "Opaque"), ("Data", "1"), ("Age", "<unknown>")],
+        );
     }
 }

@@ -33,14 +33,20 @@ impl Strategy for ServiceAccountStrategy {
     }
 
     fn row(&self, account: &ServiceAccount, now: Timestamp) -> Vec<Value> {
-        vec![cells::name(&account.metadata), cells::age(&account.metadata, now)]
+        vec![
+            cells::name(&account.metadata),
+            cells::age(&account.metadata, now),
+        ]
     }
 }
 
 /// Secrets are named within the namespace; the rest of a reference would be a lie.
 fn keep_names_only(account: &mut ServiceAccount) {
     for secret in account.secrets.iter_mut().flatten() {
-        *secret = ObjectReference { name: secret.name.take(), ..ObjectReference::default() };
+        *secret = ObjectReference {
+            name: secret.name.take(),
+            ..ObjectReference::default()
+        };
     }
 }
 

@@ -38,7 +38,11 @@ pub(super) fn check_create<S: Strategy>(strategy: &S, value: &Value, expected: &
     let mut again = object.clone();
     strategy.default(&mut again);
     let (again, object) = (serde_json::to_value(again), serde_json::to_value(object));
-    assert_eq!(again.unwrap(), object.unwrap(), "defaulting {value} is idempotent");
+    assert_eq!(
+        again.unwrap(),
+        object.unwrap(),
+        "defaulting {value} is idempotent"
+    );
 }
 
 /// Updates `old` to `new`, both as clients send them, and compares everything wrong.
@@ -55,15 +59,25 @@ pub(super) fn check_update<S: Strategy>(strategy: &S, old: &Value, new: &Value, 
 pub(super) fn compare(value: &Value, errors: &ErrorList, expected: &[&str]) {
     let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let same = shown.len() == expected.len()
-        && shown.iter().zip(expected).all(|(shown, expected)| shown.starts_with(expected));
-    assert!(same, "{value}\nshould fail with {expected:#?}\nand fails with {shown:#?}");
+        && shown
+            .iter()
+            .zip(expected)
+            .all(|(shown, expected)| shown.starts_with(expected));
+    assert!(
+        same,
+        "{value}\nshould fail with {expected:#?}\nand fails with {shown:#?}"
+    );
 }
 
 /// The cells of a row as text, by column.
 pub(super) fn row<S: Strategy>(strategy: &S, value: &Value, now: i64) -> Vec<(String, String)> {
     let object: S::Object = object(value);
     let cells = strategy.row(&object, time(now));
-    assert_eq!(cells.len(), strategy.columns().len(), "as many cells as columns");
+    assert_eq!(
+        cells.len(),
+        strategy.columns().len(),
+        "as many cells as columns"
+    );
     strategy
         .columns()
         .iter()
@@ -88,6 +102,10 @@ pub(super) fn check_row<S: Strategy>(
     let row = row(strategy, value, now);
     for (column, cell) in expected {
         let found = row.iter().find(|(name, _)| name == column);
-        assert_eq!(found.map(|(_, cell)| cell.as_str()), Some(*cell), "{column} of {value}");
+        assert_eq!(
+            found.map(|(_, cell)| cell.as_str()),
+            Some(*cell),
+            "{column} of {value}"
+        );
     }
 }

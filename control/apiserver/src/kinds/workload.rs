@@ -26,10 +26,17 @@ pub(super) fn validate_selector(
 ) {
     let here = path.child("selector");
     let labels = selector.match_labels.as_ref().is_none_or(|l| l.is_empty());
-    let expressions = selector.match_expressions.as_ref().is_none_or(|e| e.is_empty());
+    let expressions = selector
+        .match_expressions
+        .as_ref()
+        .is_none_or(|e| e.is_empty());
     selector::validate(selector, &here, errors);
     if labels && expressions {
-        errors.invalid(here.clone(), selector, format!("empty selector is invalid for {kind}"));
+        errors.invalid(
+            here.clone(),
+            selector,
+            format!("empty selector is invalid for {kind}"),
+        );
     }
     let Some(template) = template else { return };
     match LabelSelector::from_api(Some(selector)) {
@@ -72,7 +79,11 @@ pub(super) fn validate_counts(
 ) {
     let path = Path::new("status");
     let count = |name: &str| {
-        counts.iter().find(|(field, _)| *field == name).and_then(|(_, n)| *n).unwrap_or_default()
+        counts
+            .iter()
+            .find(|(field, _)| *field == name)
+            .and_then(|(_, n)| *n)
+            .unwrap_or_default()
     };
     for (field, number) in counts {
         errors.non_negative(path.child(field), number.unwrap_or_default().into());
@@ -87,5 +98,7 @@ pub(super) fn validate_counts(
 
 /// The selector as the scale subresource and tables tell it.
 pub(super) fn selector_text(selector: &ApiSelector) -> String {
-    LabelSelector::from_api(Some(selector)).map(|s| s.to_string()).unwrap_or_default()
+    LabelSelector::from_api(Some(selector))
+        .map(|s| s.to_string())
+        .unwrap_or_default()
 }

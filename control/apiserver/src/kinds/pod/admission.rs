@@ -13,23 +13,29 @@ const UNREACHABLE_SECONDS: i64 = 300;
 pub(super) fn prepare(pod: &mut Pod) {
     let spec = pod.spec.get_or_insert_default();
     tolerate_short_absence(spec);
-    if spec.service_account_name.as_deref().is_none_or(str::is_empty) {
+    if spec
+        .service_account_name
+        .as_deref()
+        .is_none_or(str::is_empty)
+    {
         spec.service_account_name = Some(SERVICE_ACCOUNT_DEFAULT.to_owned());
         spec.service_account.clone_from(&spec.service_account_name);
     }
     set_priority(spec);
 
-    let conditions = spec.scheduling_gates.as_ref().filter(|g| !g.is_empty()).map(|_| {
-        vec![PodCondition {
-            type_: "PodScheduled".to_owned(),
-            status: "False".to_owned(),
-            reason: Some("SchedulingGated".to_owned()),
-            message: Some(
-                "Scheduling is blocked due to non-empty scheduling gates".to_owned(),
-            ),
-            ..PodCondition::default()
-        }]
-    });
+    let conditions = spec
+        .scheduling_gates
+        .as_ref()
+        .filter(|g| !g.is_empty())
+        .map(|_| {
+            vec![PodCondition {
+                type_: "PodScheduled".to_owned(),
+                status: "False".to_owned(),
+                reason: Some("SchedulingGated".to_owned()),
+                message: Some("Scheduling is blocked due to non-empty scheduling gates".to_owned()),
+                ..PodCondition::default()
+            }]
+        });
     pod.status = Some(PodStatus {
         phase: Some("Pending".to_owned()),
         qos_class: Some(qos::class(spec).to_owned()),
@@ -69,5 +75,6 @@ fn set_priority(spec: &mut PodSpec) {
         _ => return,
     };
     spec.priority.get_or_insert(priority);
-    spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
+    spec.preemption_policy
+        .get_or_insert_with(|| "PreemptLowerPriority".to_owned());
 }

@@ -50,7 +50,9 @@ impl Strategy for PodStrategy {
 
     fn prepare_for_status_update(&self, new: &mut Pod, old: &Pod) {
         new.spec.clone_from(&old.spec);
-        new.metadata.owner_references.clone_from(&old.metadata.owner_references);
+        new.metadata
+            .owner_references
+            .clone_from(&old.metadata.owner_references);
         // The class follows from the spec; who writes the status need not know it.
         let class = old.status.as_ref().and_then(|s| s.qos_class.clone());
         new.status.get_or_insert_default().qos_class = class;
@@ -91,18 +93,37 @@ impl Strategy for PodStrategy {
         let spec = pod.spec.as_ref().unwrap_or(&spec);
         let status = pod.status.as_ref().unwrap_or(&status);
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let first_ip = status.pod_ips.iter().flatten().next().map(|ip| ip.ip.clone());
-        let ips: Vec<&str> = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect();
+        let first_ip = status
+            .pod_ips
+            .iter()
+            .flatten()
+            .next()
+            .map(|ip| ip.ip.clone());
+        let ips: Vec<&str> = status
+            .pod_ips
+            .iter()
+            .flatten()
+            .map(|ip| ip.ip.as_str())
+            .collect();
         vec![
             ("spec.nodeName", text(&spec.node_name)),
             ("spec.restartPolicy", text(&spec.restart_policy)),
             ("spec.schedulerName", text(&spec.scheduler_name)),
             ("spec.serviceAccountName", text(&spec.service_account_name)),
-            ("spec.hostNetwork", spec.host_network.unwrap_or_default().to_string()),
+            (
+                "spec.hostNetwork",
+                spec.host_network.unwrap_or_default().to_string(),
+            ),
             ("status.phase", text(&status.phase)),
-            ("status.podIP", first_ip.unwrap_or_else(|| text(&status.pod_ip))),
+            (
+                "status.podIP",
+                first_ip.unwrap_or_else(|| text(&status.pod_ip)),
+            ),
             ("status.podIPs", ips.join(",")),
-            ("status.nominatedNodeName", text(&status.nominated_node_name)),
+            (
+                "status.nominatedNodeName",
+                text(&status.nominated_node_name),
+            ),
             ("spec.host", text(&spec.node_name)),
         ]
     }
@@ -125,8 +146,12 @@ impl Strategy for PodStrategy {
 
     fn grace_period_seconds(&self, pod: &Pod, asked: Option<i64>) -> Option<i64> {
         let spec = pod.spec.as_ref();
-        let own = spec.and_then(|s| s.termination_grace_period_seconds).unwrap_or_default();
-        let on_a_node = spec.and_then(|s| s.node_name.as_ref()).is_some_and(|n| !n.is_empty());
+        let own = spec
+            .and_then(|s| s.termination_grace_period_seconds)
+            .unwrap_or_default();
+        let on_a_node = spec
+            .and_then(|s| s.node_name.as_ref())
+            .is_some_and(|n| !n.is_empty());
         // Nobody has to stop what no node runs.
         if !on_a_node || is_terminal(pod) {
             return Some(0);

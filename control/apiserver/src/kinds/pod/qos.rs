@@ -6,13 +6,20 @@ use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 /// `Guaranteed` if every container has limits for processor and memory and asks for all
 /// of them, `BestEffort` if none asks for anything, else `Burstable`.
 pub(super) fn class(spec: &PodSpec) -> &'static str {
-    let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+    let containers = || {
+        spec.init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+    };
     let whole: Vec<&ResourceRequirements> = spec.resources.iter().collect();
     let none = ResourceRequirements::default();
     let all: Vec<&ResourceRequirements> = if whole.iter().any(|resources| asks(resources)) {
         whole
     } else {
-        containers().map(|c| c.resources.as_ref().unwrap_or(&none)).collect()
+        containers()
+            .map(|c| c.resources.as_ref().unwrap_or(&none))
+            .collect()
     };
     if !all.iter().any(|resources| asks(resources)) {
         "BestEffort"
@@ -24,15 +31,21 @@ pub(super) fn class(spec: &PodSpec) -> &'static str {
 }
 
 fn amount(resources: &ResourceRequirements, limit: bool, name: &str) -> Option<Quantity> {
-    let amounts = if limit { &resources.limits } else { &resources.requests };
+    let amounts = if limit {
+        &resources.limits
+    } else {
+        &resources.requests
+    };
     let quantity = amounts.as_ref()?.get(name)?;
     Quantity::from_api(quantity).ok().filter(|q| !q.is_zero())
 }
 
 fn asks(resources: &ResourceRequirements) -> bool {
-    ["cpu", "memory"]
-        .iter()
-        .any(|name| [true, false].iter().any(|limit| amount(resources, *limit, name).is_some()))
+    ["cpu", "memory"].iter().any(|name| {
+        [true, false]
+            .iter()
+            .any(|limit| amount(resources, *limit, name).is_some())
+    })
 }
 
 fn is_guaranteed(resources: &ResourceRequirements) -> bool {
@@ -54,18 +67,31 @@ mod tests {
         let cases: Vec<(Vec<Value>, &str)> = vec![
             (vec![json!({})], "BestEffort"),
             (vec![Value::Null], "BestEffort"),
-            (vec![json!({"requests": {"ephemeral-storage": "1Gi"}})], "BestEffort"),
+            (
+                vec![json!({"requests": {"ephemeral-storage": "1Gi"}})],
+                "BestEffort",
+            ),
             (vec![json!({"requests": {"cpu": "0"}})], "BestEffort"),
             (vec![full.clone()], "Guaranteed"),
             (vec![full.clone(), full.clone()], "Guaranteed"),
             (vec![full.clone(), json!({})], "Burstable"),
             (vec![json!({"requests": {"cpu": "1"}})], "Burstable"),
-            (vec![json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}})], "Burstable"),
-            (vec![json!({"limits": {"cpu": "2", "memory": "1"}, "requests": {"cpu": "1", "memory": "1"}})], "Burstable"),
+            (
+                vec![json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}})],
+                "Burstable",
+            ),
+            (
+                vec![
+                    json!({"limits": {"cpu": "2", "memory": "1"}, "requests": {"cpu": "1", "memory": "1"}}),
+                ],
+                "Burstable",
+            ),
         ];
         for (resources, expected) in cases {
-            let containers: Vec<Value> =
-                resources.iter().map(|r| json!({"name": "a", "resources": r})).collect();
+            let containers: Vec<Value> = resources
+                .iter()
+                .map(|r| json!({"name": "a", "resources": r}))
+                .collect();
             let spec = json!({"containers": containers});
             assert_eq!(class(&object(&spec)), expected, "{spec}");
         }

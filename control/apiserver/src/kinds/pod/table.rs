@@ -15,8 +15,14 @@ use crate::registry::strategy::{AGE, Column, NAME};
 
 pub(super) const COLUMNS: &[Column] = &[
     NAME,
-    Column::string("Ready", "The aggregate readiness state of this pod for accepting traffic."),
-    Column::string("Status", "The aggregate status of the containers in this pod."),
+    Column::string(
+        "Ready",
+        "The aggregate readiness state of this pod for accepting traffic.",
+    ),
+    Column::string(
+        "Status",
+        "The aggregate status of the containers in this pod.",
+    ),
     Column::string(
         "Restarts",
         "The number of times the containers in this pod have been restarted and when the last \
@@ -26,7 +32,11 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::string("IP", "The pod's address.").wide(),
     Column::string("Node", "The node that the pod runs on.").wide(),
     Column::string("Nominated Node", "The node that makes room for the pod.").wide(),
-    Column::string("Readiness Gates", "How many of the pod's own conditions are true.").wide(),
+    Column::string(
+        "Readiness Gates",
+        "How many of the pod's own conditions are true.",
+    )
+    .wide(),
 ];
 
 pub(super) fn row(pod: &Pod, now: Timestamp) -> Vec<Value> {
@@ -34,7 +44,13 @@ pub(super) fn row(pod: &Pod, now: Timestamp) -> Vec<Value> {
     let spec = pod.spec.as_ref().unwrap_or(&spec);
     let status = pod.status.as_ref().unwrap_or(&status);
     let summary = Summary::of(pod, spec, status);
-    let ip = status.pod_ips.iter().flatten().next().map(|ip| &ip.ip).or(status.pod_ip.as_ref());
+    let ip = status
+        .pod_ips
+        .iter()
+        .flatten()
+        .next()
+        .map(|ip| &ip.ip)
+        .or(status.pod_ip.as_ref());
     vec![
         cells::name(&pod.metadata),
         format!("{}/{}", summary.ready, summary.total).into(),
@@ -57,7 +73,10 @@ struct Restarts {
 impl Restarts {
     fn add(&mut self, container: &ContainerStatus) {
         self.count += i64::from(container.restart_count);
-        let last = container.last_state.as_ref().and_then(|s| s.terminated.as_ref());
+        let last = container
+            .last_state
+            .as_ref()
+            .and_then(|s| s.terminated.as_ref());
         let ended = last.and_then(|t| t.finished_at.as_ref()).map(|t| t.0);
         self.last = self.last.max(ended);
     }
@@ -84,7 +103,12 @@ impl Summary {
         }
 
         let init = Init::of(spec, status);
-        let sidecars = spec.init_containers.iter().flatten().filter(|c| is_sidecar(c)).count();
+        let sidecars = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .filter(|c| is_sidecar(c))
+            .count();
         let mut summary = Summary {
             ready: init.ready_sidecars,
             total: spec.containers.len() + sidecars,
@@ -145,7 +169,11 @@ impl Summary {
     fn restarts(&self, now: Timestamp) -> String {
         match self.restarts.last {
             Some(last) if self.restarts.count != 0 => {
-                format!("{} ({} ago)", self.restarts.count, time::since(Some(last), now))
+                format!(
+                    "{} ({} ago)",
+                    self.restarts.count,
+                    time::since(Some(last), now)
+                )
             }
             _ => self.restarts.count.to_string(),
         }
@@ -197,7 +225,12 @@ impl Init {
 }
 
 fn waiting_reason(state: &ContainerState) -> Option<&str> {
-    state.waiting.as_ref()?.reason.as_deref().filter(|reason| !reason.is_empty())
+    state
+        .waiting
+        .as_ref()?
+        .reason
+        .as_deref()
+        .filter(|reason| !reason.is_empty())
 }
 
 /// The reason of the end, or else its signal or exit code.
@@ -218,8 +251,13 @@ fn readiness_gates(spec: &PodSpec, status: &PodStatus) -> String {
     }
     let open = |kind: &str| {
         let conditions = status.conditions.iter().flatten();
-        conditions.into_iter().any(|c| c.type_ == kind && c.status == "True")
+        conditions
+            .into_iter()
+            .any(|c| c.type_ == kind && c.status == "True")
     };
-    let count = gates.iter().filter(|gate| open(&gate.condition_type)).count();
+    let count = gates
+        .iter()
+        .filter(|gate| open(&gate.condition_type))
+        .count();
     format!("{count}/{}", gates.len())
 }

@@ -1,0 +1,610 @@
+//! Pods: what they get at creation, what may change, how they look in a table.
+
+use serde_json::{Value, json};
+
+use super::super::testing::{check_row, check_update, compare, created, merged, object};
+use super::*;
+
+fn pod(patch: Value) -> Value {
+    let base = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "a", "image": "app:v1"}]}});
+    merged(&base, &patch)
+}
+
+#[test]
+fn a_new_pod_is_pending_with_the_clusters_defaults() {
+    let pod = created(
+        &PodStrategy,
+        &pod(json!({
+            "spec": {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}]},
+            "status": {"phase": "Running"},
+        })),
+    );
+    let pod = serde_json::to_value(pod).unwrap();
+    assert_eq!(
+        pod["status"],
+        json!({"phase": "Pending", "qosClass": "BestEffort"})
+    );
+    assert_eq!(
+        pod["spec"]["tolerations"],
+        json!([
+            {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1},
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+        ]),
+    );
+    let expected = [
+        ("serviceAccountName", json!("default")),
+        ("serviceAccount", json!("default")),
+        ("priority", json!(0)),
+        ("preemptionPolicy", json!("PreemptLowerPriority")),
+        ("enableServiceLinks", json!(true)),
+    ];
+    for (field, value) in expected {
+        assert_eq!(pod["spec"][field], value, "{field}");
+    }
+}
+
+#[test]
+fn creation_follows_what_the_pod_says() {
+    let cases = [
+        (
+            json!({"tolerations": [{"operator": "Exists"}]}),
+            "/spec/tolerations",
+            json!([{"operator": "Exists"}]),
+        ),
+        (
+            json!({"serviceAccount": "mine"}),
+            "/spec/serviceAccountName",
+            json!("mine"),
+        ),
+        (
+            json!({"priorityClassName": "system-node-critical"}),
+            "/spec/priority",
+            json!(2_000_001_000),
+        ),
+        (
+            json!({"schedulingGates": [{"name": "g"}]}),
+            "/status/conditions/0/reason",
+            json!("SchedulingGated"),
+        ),
+        (
+            json!({"enableServiceLinks": false}),
+            "/spec/enableServiceLinks",
+            json!(false),
+        ),
+        (
+            json!({"containers": [{"name": "a", "image": "x", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}),
+            "/status/qosClass",
+            json!("Guaranteed"),
+        ),
+    ];
+    for (spec, pointer, expected) in cases {
+        let pod = serde_json::to_value(created(&PodStrategy, &pod(json!({"spec": spec})))).unwrap();
+        assert_eq!(pod.pointer(pointer), Some(&expected), "{pointer} of {spec}");
+    }
+    let classed = created(
+        &PodStrategy,
+        &pod(json!({"spec": {"priorityClassName": "high"}})),
+    );
+    assert_eq!(
+        classed.spec.unwrap().priority,
+        None,
+        "a class is looked up, not guessed"
+    );
+}
+
+#[test]
+fn little_changes_once_a_pod_exists() {
+    let stored = |patch: Value| serde_json::to_value(created(&PodStrategy, &pod(patch))).unwrap();
+    let old = stored(json!({"spec": {"activeDeadlineSeconds": 100}}));
+    let check = |patch: Value, expected: &[&str]| {
+        check_update(&PodStrategy, &old, &merged(&old, &patch), expected);
+    };
+    check(json!({}), &[]);
+    check(
+        json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Failed"}}),
+        &[],
+    );
+    check(json!({"spec": {"activeDeadlineSeconds": 50}}), &[]);
+    check(
+        json!({"spec": {"activeDeadlineSeconds": 101}}),
+        &[
+            "spec.activeDeadlineSeconds: Invalid value: 101: must be less than or equal to previous value",
+        ],
+    );
+    check(
+        json!({"spec": {"activeDeadlineSeconds": null}}),
+        &["spec.activeDeadlineSeconds: Invalid value: null: must not update from"],
+    );
+    check(
+        json!({"spec": {"nodeName": "n", "restartPolicy": "Never"}}),
+        &[
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`",
+        ],
+    );
+
+    let with = |edit: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        edit(&mut new["spec"]);
+        new
+    };
+    let image = with(&|spec| spec["containers"][0]["image"] = json!("app:v2"));
+    check_update(&PodStrategy, &old, &image, &[]);
+    let bad_image = with(&|spec| spec["containers"][0]["image"] = json!(""));
+    check_update(
+        &PodStrategy,
+        &old,
+        &bad_image,
+        &[
+            "spec.containers[0].image: Required value",
+            "spec.containers[0].image: Required value",
+        ],
+    );
+    let env = with(&|spec| spec["containers"][0]["env"] = json!([{"name": "A"}]));
+    check_update(
+        &PodStrategy,
+        &old,
+        &env,
+        &["spec: Forbidden: pod updates may not"],
+    );
+    let more = with(&|spec| {
+        let another = merged(&spec["containers"][0], &json!({"name": "b"}));
+        spec["containers"].as_array_mut().unwrap().push(another);
+    });
+    check_update(
+        &PodStrategy,
+        &old,
+        &more,
+        &["spec.containers: Forbidden: pod updates may not add or remove containers"],
+    );
+    let tolerates = with(&|spec| {
+        spec["tolerations"][0]["tolerationSeconds"] = json!(5);
+        spec["tolerations"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"key": "x", "operator": "Exists"}));
+    });
+    check_update(&PodStrategy, &old, &tolerates, &[]);
+    let intolerant = with(&|spec| spec["tolerations"] = json!([]));
+    check_update(
+        &PodStrategy,
+        &old,
+        &intolerant,
+        &[
+            "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds",
+        ],
+    );
+
+    let gated = stored(json!({"spec": {"schedulingGates": [{"name": "g"}]}}));
+    check_update(
+        &PodStrategy,
+        &gated,
+        &merged(
+            &gated,
+            &json!({"spec": {"schedulingGates": [], "nodeSelector": {"a": "b"}}}),
+        ),
+        &[],
+    );
+    check_update(
+        &PodStrategy,
+        &gated,
+        &merged(
+            &gated,
+            &json!({"spec": {"schedulingGates": [{"name": "g"}, {"name": "h"}]}}),
+        ),
+        &[
+            "spec.schedulingGates[1]: Forbidden: only deletion is allowed, but found new scheduling gate 'h'",
+        ],
+    );
+    check_update(
+        &PodStrategy,
+        &old,
+        &merged(&old, &json!({"spec": {"nodeSelector": {"a": "b"}}})),
+        &["spec: Forbidden"],
+    );
+}
+
+#[test]
+fn a_status_says_what_can_be() {
+    let ended = |code: i32| json!({"name": "a", "state": {"terminated": {"exitCode": code}}});
+    let running = json!({"name": "a", "state": {"running": {}}});
+    let check = |policy: &str, old: &Value, new: &Value, expected: &[&str]| {
+        let with = |status: &Value| -> Pod {
+            object(&pod(
+                json!({"spec": {"restartPolicy": policy}, "status": {"containerStatuses": [status]}}),
+            ))
+        };
+        compare(
+            new,
+            &update::validate_status(&with(new), &with(old)),
+            expected,
+        );
+    };
+    let again = "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state";
+    check("Always", &ended(0), &running, &[]);
+    check("OnFailure", &ended(1), &running, &[]);
+    check("OnFailure", &ended(0), &running, &[again]);
+    check("Never", &ended(1), &running, &[again]);
+    check("Never", &ended(1), &ended(1), &[]);
+    let odd: Pod = object(&pod(
+        json!({"status": {"nominatedNodeName": "N", "podIPs": [{"ip": "x"}]}}),
+    ));
+    compare(
+        &json!({}),
+        &update::validate_status(&odd, &odd),
+        &[
+            "status.nominatedNodeName: Invalid value: \"N\"",
+            "status.podIPs[0]: Invalid value: \"x\": must be a valid IP",
+        ],
+    );
+
+    let old = created(&PodStrategy, &pod(json!({})));
+    let mut new: Pod = object(&pod(
+        json!({"spec": {"nodeName": "x"}, "status": {"phase": "Running"}}),
+    ));
+    PodStrategy.prepare_for_status_update(&mut new, &old);
+    assert_eq!(new.spec, old.spec);
+    assert_eq!(new.status.unwrap().qos_class.as_deref(), Some("BestEffort"));
+}
+
+#[test]
+fn grace_is_for_pods_that_run() {
+    let cases = [
+        (
+            json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}}),
+            None,
+            30,
+        ),
+        (
+            json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}}),
+            Some(5),
+            5,
+        ),
+        (
+            json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}}),
+            Some(0),
+            0,
+        ),
+        (
+            json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": -7}}),
+            None,
+            1,
+        ),
+        (
+            json!({"spec": {"nodeName": "n"}, "status": {"phase": "Succeeded"}}),
+            Some(9),
+            0,
+        ),
+        (
+            json!({"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}}),
+            None,
+            0,
+        ),
+        (
+            json!({"spec": {"terminationGracePeriodSeconds": 30}}),
+            Some(9),
+            0,
+        ),
+    ];
+    for (patch, asked, expected) in cases {
+        let grace = PodStrategy.grace_period_seconds(&object(&pod(patch.clone())), asked);
+        assert_eq!(grace, Some(expected), "{patch} asked {asked:?}");
+    }
+}
+
+#[test]
+fn fields_for_selectors() {
+    let value = pod(json!({
+        "spec": {"nodeName": "n", "restartPolicy": "Never", "hostNetwork": true},
+        "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+    }));
+    let fields = PodStrategy.fields(&object(&value));
+    let labels: Vec<&str> = fields.iter().map(|(label, _)| *label).collect();
+    assert_eq!(labels, PodStrategy.field_labels());
+    for (label, value) in [
+        ("spec.nodeName", "n"),
+        ("status.podIP", "10.0.0.1"),
+        ("spec.hostNetwork", "true"),
+        ("status.nominatedNodeName", ""),
+    ] {
+        assert!(fields.contains(&(label, value.to_owned())), "{label}");
+    }
+    let warnings = PodStrategy.warnings(&object(&pod(json!({"metadata": {"name": "a.b"}}))));
+    assert!(
+        warnings[0].starts_with("metadata.name: this is used in the Pod's hostname"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_spec_change_is_a_new_generation() {
+    let old: Pod = object(&pod(json!({})));
+    let relabelled: Pod = object(&pod(
+        json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Running"}}),
+    ));
+    let changed: Pod = object(&pod(json!({"spec": {"activeDeadlineSeconds": 5}})));
+    assert!(PodStrategy.has_generation());
+    assert!(!PodStrategy.bumps_generation(&relabelled, &old));
+    assert!(PodStrategy.bumps_generation(&changed, &old));
+}
+
+#[test]
+fn the_status_is_one_word() {
+    let container = |state: Value, ready: bool, restarts: i32| json!({"name": "a", "ready": ready, "restartCount": restarts, "state": state});
+    let running = json!({"running": {}});
+    let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+    let ended =
+        |reason: Value, code: i32| json!({"terminated": {"reason": reason, "exitCode": code}});
+    let ready = json!([{"type": "Ready", "status": "True"}]);
+    let cases: Vec<(Value, &str, &str, &str)> = vec![
+        (json!({"phase": "Pending"}), "0/1", "Pending", "0"),
+        (
+            json!({"phase": "Failed", "reason": "Evicted"}),
+            "0/1",
+            "Evicted",
+            "0",
+        ),
+        (
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}),
+            "0/1",
+            "SchedulingGated",
+            "0",
+        ),
+        (
+            json!({"phase": "Running", "containerStatuses": [container(running.clone(), true, 0)]}),
+            "1/1",
+            "Running",
+            "0",
+        ),
+        (
+            json!({"phase": "Running", "containerStatuses": [container(running.clone(), false, 1)]}),
+            "0/1",
+            "Running",
+            "1",
+        ),
+        (
+            json!({"phase": "Pending", "containerStatuses": [container(waiting("ContainerCreating"), false, 0)]}),
+            "0/1",
+            "ContainerCreating",
+            "0",
+        ),
+        (
+            json!({"phase": "Pending", "containerStatuses": [container(waiting("ImagePullBackOff"), false, 0)]}),
+            "0/1",
+            "ImagePullBackOff",
+            "0",
+        ),
+        (
+            json!({"phase": "Running", "containerStatuses": [merged(&container(waiting("CrashLoopBackOff"), false, 2), &json!({"lastState": {"terminated": {"exitCode": 1, "finishedAt": "1970-01-01T00:05:00Z"}}}))]}),
+            "0/1",
+            "CrashLoopBackOff",
+            "2 (5m ago)",
+        ),
+        (
+            json!({"phase": "Succeeded", "containerStatuses": [container(ended(json!("Completed"), 0), false, 0)]}),
+            "0/1",
+            "Completed",
+            "0",
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [container(ended(json!("Error"), 1), false, 0)]}),
+            "0/1",
+            "Error",
+            "0",
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [container(ended(json!("OOMKilled"), 137), false, 0)]}),
+            "0/1",
+            "OOMKilled",
+            "0",
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [container(ended(Value::Null, 3), false, 0)]}),
+            "0/1",
+            "ExitCode:3",
+            "0",
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [container(json!({"terminated": {"exitCode": 0, "signal": 9}}), false, 0)]}),
+            "0/1",
+            "Signal:9",
+            "0",
+        ),
+        (
+            json!({"phase": "Running", "conditions": ready, "containerStatuses": [container(running.clone(), true, 0), container(ended(json!("Completed"), 0), false, 0)]}),
+            "1/1",
+            "Running",
+            "0",
+        ),
+        (
+            json!({"phase": "Running", "conditions": ready, "containerStatuses": [container(ended(json!("Completed"), 0), false, 0), container(running.clone(), true, 0)]}),
+            "1/1",
+            "Running",
+            "0",
+        ),
+        (
+            json!({"phase": "Running", "containerStatuses": [container(ended(json!("Completed"), 0), false, 0), container(running.clone(), true, 0)]}),
+            "1/1",
+            "NotReady",
+            "0",
+        ),
+    ];
+    for (status, ready, word, restarts) in cases {
+        let value = pod(json!({"status": status}));
+        check_row(
+            &PodStrategy,
+            &value,
+            600,
+            &[("Ready", ready), ("Status", word), ("Restarts", restarts)],
+        );
+    }
+}
+
+#[test]
+fn init_containers_come_first() {
+    let with = |statuses: Value, conditions: Value| {
+        pod(json!({
+            "spec": {"initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]},
+            "status": {"phase": "Pending", "initContainerStatuses": statuses, "conditions": conditions,
+                "containerStatuses": [{"name": "a", "ready": true, "restartCount": 1, "state": {"running": {}}}]},
+        }))
+    };
+    let status = |name: &str, state: Value, extra: Value| {
+        merged(
+            &json!({"name": name, "restartCount": 4, "state": state}),
+            &extra,
+        )
+    };
+    let done = status("i", json!({"terminated": {"exitCode": 0}}), json!({}));
+    let sidecar = status(
+        "s",
+        json!({"running": {}}),
+        json!({"started": true, "ready": true, "restartCount": 2}),
+    );
+    let cases = [
+        (
+            json!([status("i", json!({"running": {}}), json!({}))]),
+            "0/2",
+            "Init:0/2",
+            "4",
+        ),
+        (
+            json!([status(
+                "i",
+                json!({"waiting": {"reason": "PodInitializing"}}),
+                json!({})
+            )]),
+            "0/2",
+            "Init:0/2",
+            "4",
+        ),
+        (
+            json!([status(
+                "i",
+                json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+                json!({})
+            )]),
+            "0/2",
+            "Init:CrashLoopBackOff",
+            "4",
+        ),
+        (
+            json!([status(
+                "i",
+                json!({"terminated": {"exitCode": 1, "reason": "Error"}}),
+                json!({})
+            )]),
+            "0/2",
+            "Init:Error",
+            "4",
+        ),
+        (
+            json!([status(
+                "i",
+                json!({"terminated": {"exitCode": 3}}),
+                json!({})
+            )]),
+            "0/2",
+            "Init:ExitCode:3",
+            "4",
+        ),
+        (
+            json!([status(
+                "i",
+                json!({"terminated": {"exitCode": 3, "signal": 9}}),
+                json!({})
+            )]),
+            "0/2",
+            "Init:Signal:9",
+            "4",
+        ),
+        (
+            json!([done, status("s", json!({"waiting": {}}), json!({}))]),
+            "0/2",
+            "Init:1/2",
+            "8",
+        ),
+        (json!([done, sidecar]), "2/2", "Pending", "3"),
+    ];
+    for (statuses, ready, word, restarts) in cases {
+        check_row(
+            &PodStrategy,
+            &with(statuses, json!([])),
+            0,
+            &[("Ready", ready), ("Status", word), ("Restarts", restarts)],
+        );
+    }
+    // Once initialised, a sidecar that failed does not hide the containers.
+    let failed = json!([
+        done,
+        status(
+            "s",
+            json!({"terminated": {"exitCode": 1, "reason": "Error"}}),
+            json!({})
+        )
+    ]);
+    let initialized = json!([{"type": "Initialized", "status": "True"}]);
+    check_row(
+        &PodStrategy,
+        &with(failed, initialized),
+        0,
+        &[
+            ("Ready", "1/2"),
+            ("Status", "Init:Error"),
+            ("Restarts", "5"),
+        ],
+    );
+}
+
+#[test]
+fn a_deleted_pod_terminates_and_wide_columns_say_where() {
+    let deleted = |status: Value| {
+        pod(json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"}, "status": status}))
+    };
+    check_row(
+        &PodStrategy,
+        &deleted(json!({"phase": "Running"})),
+        0,
+        &[("Status", "Terminating")],
+    );
+    check_row(
+        &PodStrategy,
+        &deleted(json!({"phase": "Succeeded"})),
+        0,
+        &[("Status", "Succeeded")],
+    );
+    check_row(
+        &PodStrategy,
+        &deleted(json!({"phase": "Running", "reason": "NodeLost"})),
+        0,
+        &[("Status", "Unknown")],
+    );
+    let wide = pod(json!({
+        "metadata": {"creationTimestamp": "1970-01-01T00:00:00Z"},
+        "spec": {"nodeName": "n1", "readinessGates": [{"conditionType": "a"}, {"conditionType": "b"}]},
+        "status": {"podIPs": [{"ip": "10.128.0.5"}], "nominatedNodeName": "n2", "conditions": [{"type": "a", "status": "True"}]},
+    }));
+    check_row(
+        &PodStrategy,
+        &wide,
+        90,
+        &[
+            ("Name", "web"),
+            ("Age", "90s"),
+            ("IP", "10.128.0.5"),
+            ("Node", "n1"),
+            ("Nominated Node", "n2"),
+            ("Readiness Gates", "1/2"),
+        ],
+    );
+    check_row(
+        &PodStrategy,
+        &pod(json!({})),
+        0,
+        &[
+            ("IP", "<none>"),
+            ("Node", "<none>"),
+            ("Nominated Node", "<none>"),
+            ("Readiness Gates", "<none>"),
+        ],
+    );
+}

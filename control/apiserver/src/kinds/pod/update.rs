@@ -27,7 +27,10 @@ pub(super) fn validate(new: &Pod, old: &Pod) -> ErrorList {
     ];
     for (field, is, was) in counts {
         if is != was {
-            errors.forbidden(path.child(field), "pod updates may not add or remove containers");
+            errors.forbidden(
+                path.child(field),
+                "pod updates may not add or remove containers",
+            );
         }
     }
     if !errors.is_empty() {
@@ -63,18 +66,23 @@ fn with_mutable_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     spec.tolerations.clone_from(&old.tolerations);
     spec.scheduling_gates.clone_from(&old.scheduling_gates);
     if new.termination_grace_period_seconds == Some(1)
-        && old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0)
+        && old
+            .termination_grace_period_seconds
+            .is_some_and(|seconds| seconds < 0)
     {
         spec.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
     // A pod that is held back from scheduling may still be told where to go.
-    if old.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+    if old
+        .scheduling_gates
+        .as_ref()
+        .is_some_and(|gates| !gates.is_empty())
+    {
         let kept = |new: Option<&String>, old: &String| new == Some(old);
-        let narrowed = old
-            .node_selector
-            .iter()
-            .flatten()
-            .all(|(key, value)| kept(new.node_selector.as_ref().and_then(|s| s.get(key)), value));
+        let narrowed =
+            old.node_selector.iter().flatten().all(|(key, value)| {
+                kept(new.node_selector.as_ref().and_then(|s| s.get(key)), value)
+            });
         if narrowed {
             spec.node_selector.clone_from(&old.node_selector);
         }
@@ -124,7 +132,10 @@ fn validate_deadline(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Err
 
 /// Tolerations may be added, and how long they hold may change.
 fn validate_tolerations(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorList) {
-    let timeless = |t: &Toleration| Toleration { toleration_seconds: None, ..t.clone() };
+    let timeless = |t: &Toleration| Toleration {
+        toleration_seconds: None,
+        ..t.clone()
+    };
     let news: Vec<Toleration> = new.tolerations.iter().flatten().map(timeless).collect();
     for toleration in old.tolerations.iter().flatten() {
         if !news.contains(&timeless(toleration)) {
@@ -139,8 +150,10 @@ fn validate_gates(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorL
     let had = old.scheduling_gates.as_deref().unwrap_or_default();
     for (index, gate) in new.scheduling_gates.iter().flatten().enumerate() {
         if !had.contains(gate) {
-            let rule =
-                format!("only deletion is allowed, but found new scheduling gate '{}'", gate.name);
+            let rule = format!(
+                "only deletion is allowed, but found new scheduling gate '{}'",
+                gate.name
+            );
             errors.forbidden(path.child("schedulingGates").index(index), rule);
         }
     }
@@ -154,7 +167,11 @@ pub(super) fn validate_status(new: &Pod, old: &Pod) -> ErrorList {
     let was = old.status.as_ref().unwrap_or(&status);
     let path = Path::new("status");
     if let Some(node) = is.nominated_node_name.as_deref().filter(|n| !n.is_empty()) {
-        errors.invalid_each(&path.child("nominatedNodeName"), node, names::dns1123_subdomain(node));
+        errors.invalid_each(
+            &path.child("nominatedNodeName"),
+            node,
+            names::dns1123_subdomain(node),
+        );
     }
     for (index, ip) in is.pod_ips.iter().flatten().enumerate() {
         let path = path.child("podIPs").index(index);
@@ -162,8 +179,18 @@ pub(super) fn validate_status(new: &Pod, old: &Pod) -> ErrorList {
     }
     let policy = spec.restart_policy.as_deref().unwrap_or_default();
     let lists = [
-        ("containerStatuses", &is.container_statuses, &was.container_statuses, false),
-        ("initContainerStatuses", &is.init_container_statuses, &was.init_container_statuses, true),
+        (
+            "containerStatuses",
+            &is.container_statuses,
+            &was.container_statuses,
+            false,
+        ),
+        (
+            "initContainerStatuses",
+            &is.init_container_statuses,
+            &was.init_container_statuses,
+            true,
+        ),
     ];
     for (field, is, was, init) in lists {
         let path = path.child(field);
@@ -181,7 +208,11 @@ pub(super) fn validate_status(new: &Pod, old: &Pod) -> ErrorList {
             if restarts || own.is_none_or(|c| c.restart_policy.is_some()) {
                 continue;
             }
-            let again = is.iter().flatten().enumerate().find(|(_, new)| new.name == old.name);
+            let again = is
+                .iter()
+                .flatten()
+                .enumerate()
+                .find(|(_, new)| new.name == old.name);
             if exit_code(old).is_some()
                 && let Some((index, new)) = again
                 && exit_code(new).is_none()

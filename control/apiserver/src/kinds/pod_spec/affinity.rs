@@ -109,7 +109,11 @@ fn validate_node_requirement(
                 errors.required(here, rule);
             }
         }
-        other => errors.invalid(path.child("operator"), other, "not a valid selector operator"),
+        other => errors.invalid(
+            path.child("operator"),
+            other,
+            "not a valid selector operator",
+        ),
     }
     let key = &requirement.key;
     errors.invalid_each(&path.child("key"), key, names::qualified_name(key));
@@ -129,7 +133,11 @@ fn validate_node_field(requirement: &NodeSelectorRequirement, path: &Path, error
                 errors.required(path.child("values"), rule);
             }
         }
-        other => errors.invalid(path.child("operator"), other, "not a valid selector operator"),
+        other => errors.invalid(
+            path.child("operator"),
+            other,
+            "not a valid selector operator",
+        ),
     }
     if requirement.key != "metadata.name" {
         let rule = "not a valid field selector key";
@@ -143,7 +151,11 @@ fn validate_node_field(requirement: &NodeSelectorRequirement, path: &Path, error
 
 fn validate_weighted(term: &WeightedPodAffinityTerm, path: &Path, errors: &mut ErrorList) {
     validate_weight(term.weight, path, errors);
-    validate_pod_term(&term.pod_affinity_term, &path.child("podAffinityTerm"), errors);
+    validate_pod_term(
+        &term.pod_affinity_term,
+        &path.child("podAffinityTerm"),
+        errors,
+    );
 }
 
 fn validate_pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut ErrorList) {

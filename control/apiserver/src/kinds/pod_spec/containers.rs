@@ -91,7 +91,12 @@ fn validate_common(
     path: &Path,
     errors: &mut ErrorList,
 ) {
-    required_name(&container.name, names::dns1123_label, path.child("name"), errors);
+    required_name(
+        &container.name,
+        names::dns1123_label,
+        path.child("name"),
+        errors,
+    );
     validate_image(container, path, errors);
     one_of(
         container.termination_message_policy.as_deref(),
@@ -100,7 +105,12 @@ fn validate_common(
         errors,
     );
     let ports = container.ports.as_deref().unwrap_or_default();
-    validate_ports(ports, spec.host_network == Some(true), &path.child("ports"), errors);
+    validate_ports(
+        ports,
+        spec.host_network == Some(true),
+        &path.child("ports"),
+        errors,
+    );
     env::validate_env(
         container.env.as_deref().unwrap_or_default(),
         &path.child("env"),
@@ -113,8 +123,20 @@ fn validate_common(
     );
     let devices = container.volume_devices.as_deref().unwrap_or_default();
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
-    validate_mounts(mounts, devices, volumes, &path.child("volumeMounts"), errors);
-    validate_devices(devices, mounts, volumes, &path.child("volumeDevices"), errors);
+    validate_mounts(
+        mounts,
+        devices,
+        volumes,
+        &path.child("volumeMounts"),
+        errors,
+    );
+    validate_devices(
+        devices,
+        mounts,
+        volumes,
+        &path.child("volumeDevices"),
+        errors,
+    );
     one_of(
         container.image_pull_policy.as_deref(),
         &PULL_POLICIES,
@@ -130,7 +152,12 @@ fn validate_common(
         if !resized.insert(&policy.resource_name) {
             errors.duplicate(here.clone(), &policy.resource_name);
         }
-        one_of(Some(&policy.resource_name), &["cpu", "memory"], here.clone(), errors);
+        one_of(
+            Some(&policy.resource_name),
+            &["cpu", "memory"],
+            here.clone(),
+            errors,
+        );
         let known = ["NotRequired", "RestartContainer"];
         one_of(Some(&policy.restart_policy), &known, here.clone(), errors);
     }
@@ -160,7 +187,11 @@ fn validate_ports(
         if number == 0 {
             errors.required(path.child("containerPort"), "");
         } else {
-            errors.invalid_each(&path.child("containerPort"), number, names::port_number(number));
+            errors.invalid_each(
+                &path.child("containerPort"),
+                number,
+                names::port_number(number),
+            );
         }
         let host = port.host_port.unwrap_or_default();
         if host != 0 {
@@ -173,18 +204,18 @@ fn validate_ports(
                 "must match `hostPort` when `hostNetwork` is true",
             );
         }
-        one_of(port.protocol.as_deref(), &PROTOCOLS, path.child("protocol"), errors);
+        one_of(
+            port.protocol.as_deref(),
+            &PROTOCOLS,
+            path.child("protocol"),
+            errors,
+        );
     }
 }
 
 /// A port of the host goes to one container only. Init containers run one after the
 /// other, so only sidecars count among them.
-fn validate_host_ports(
-    containers: &[Container],
-    init: bool,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
+fn validate_host_ports(containers: &[Container], init: bool, path: &Path, errors: &mut ErrorList) {
     let mut seen = BTreeSet::new();
     for (index, container) in containers.iter().enumerate() {
         if init && !is_sidecar(container) {
@@ -226,7 +257,9 @@ fn validate_mounts(
         if mount.mount_path.is_empty() {
             errors.required(path.child("mountPath"), "");
         }
-        let taken = devices.iter().any(|device| device.device_path == mount.mount_path);
+        let taken = devices
+            .iter()
+            .any(|device| device.device_path == mount.mount_path);
         if !seen.insert(mount.mount_path.as_str()) {
             errors.invalid(path.child("mountPath"), &mount.mount_path, "must be unique");
         } else if taken {
@@ -299,7 +332,11 @@ fn validate_devices(
             );
         }
         if mounts.iter().any(|mount| mount.name == name) {
-            errors.invalid(path.child("name"), name, "must not already exist in volumeMounts");
+            errors.invalid(
+                path.child("name"),
+                name,
+                "must not already exist in volumeMounts",
+            );
         }
     }
 }
@@ -314,7 +351,12 @@ fn validate_ephemeral(
     let mut seen = others.clone();
     for (index, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
         let path = path.index(index);
-        required_name(&container.name, names::dns1123_label, path.child("name"), errors);
+        required_name(
+            &container.name,
+            names::dns1123_label,
+            path.child("name"),
+            errors,
+        );
         if !container.name.is_empty() && !seen.insert(&container.name) {
             errors.duplicate(path.child("name"), &container.name);
         }
@@ -331,8 +373,17 @@ fn validate_ephemeral(
             ("livenessProbe", container.liveness_probe.is_some()),
             ("readinessProbe", container.readiness_probe.is_some()),
             ("startupProbe", container.startup_probe.is_some()),
-            ("ports", container.ports.as_ref().is_some_and(|p| !p.is_empty())),
-            ("resources", container.resources.as_ref().is_some_and(|r| *r != Default::default())),
+            (
+                "ports",
+                container.ports.as_ref().is_some_and(|p| !p.is_empty()),
+            ),
+            (
+                "resources",
+                container
+                    .resources
+                    .as_ref()
+                    .is_some_and(|r| *r != Default::default()),
+            ),
         ];
         for (field, set) in set {
             if set {

@@ -27,16 +27,24 @@ pub(in super::super) fn default_pod_spec(spec: &mut PodSpec) {
     set(&mut spec.dns_policy, "ClusterFirst");
     set(&mut spec.scheduler_name, SCHEDULER_DEFAULT);
     spec.security_context.get_or_insert_default();
-    spec.termination_grace_period_seconds.get_or_insert(GRACE_SECONDS);
+    spec.termination_grace_period_seconds
+        .get_or_insert(GRACE_SECONDS);
     // The older name of the same field; whoever sets one means both.
-    match (spec.service_account_name.take(), spec.service_account.take()) {
+    match (
+        spec.service_account_name.take(),
+        spec.service_account.take(),
+    ) {
         (Some(name), _) if !name.is_empty() => spec.service_account_name = Some(name),
         (_, older) => spec.service_account_name = older.filter(|name| !name.is_empty()),
     }
     spec.service_account.clone_from(&spec.service_account_name);
 
     let host_network = spec.host_network == Some(true);
-    let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+    let all = spec
+        .init_containers
+        .iter_mut()
+        .flatten()
+        .chain(&mut spec.containers);
     for container in all {
         default_container(container, host_network);
     }
@@ -53,7 +61,11 @@ pub(in super::super) fn default_pod_spec(spec: &mut PodSpec) {
 /// What a real pod asks for where it only says how much it may have. Templates keep
 /// the difference.
 pub(in super::super) fn default_container_requests(spec: &mut PodSpec) {
-    let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+    let all = spec
+        .init_containers
+        .iter_mut()
+        .flatten()
+        .chain(&mut spec.containers);
     for container in all {
         if let Some(resources) = &mut container.resources {
             requests_from_limits(resources);
@@ -65,20 +77,32 @@ pub(in super::super) fn default_container_requests(spec: &mut PodSpec) {
 }
 
 fn requests_from_limits(resources: &mut ResourceRequirements) {
-    let Some(limits) = &resources.limits else { return };
+    let Some(limits) = &resources.limits else {
+        return;
+    };
     if limits.is_empty() {
         return;
     }
     let requests = resources.requests.get_or_insert_default();
     for (name, limit) in limits {
-        requests.entry(name.clone()).or_insert_with(|| limit.clone());
+        requests
+            .entry(name.clone())
+            .or_insert_with(|| limit.clone());
     }
 }
 
 fn default_container(container: &mut Container, host_network: bool) {
     let image = container.image.as_deref().unwrap_or_default();
-    if container.image_pull_policy.as_deref().is_none_or(str::is_empty) {
-        let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
+    if container
+        .image_pull_policy
+        .as_deref()
+        .is_none_or(str::is_empty)
+    {
+        let policy = if is_latest(image) {
+            "Always"
+        } else {
+            "IfNotPresent"
+        };
         container.image_pull_policy = Some(policy.to_owned());
     }
     let set = |field: &mut Option<String>, value: &str| {
@@ -86,7 +110,10 @@ fn default_container(container: &mut Container, host_network: bool) {
             *field = Some(value.to_owned());
         }
     };
-    set(&mut container.termination_message_path, "/dev/termination-log");
+    set(
+        &mut container.termination_message_path,
+        "/dev/termination-log",
+    );
     set(&mut container.termination_message_policy, "File");
     for port in container.ports.iter_mut().flatten() {
         set(&mut port.protocol, TCP);
@@ -125,7 +152,9 @@ fn is_latest(image: &str) -> bool {
 }
 
 fn default_variable(variable: &mut EnvVar) {
-    let Some(from) = &mut variable.value_from else { return };
+    let Some(from) = &mut variable.value_from else {
+        return;
+    };
     if let Some(field) = &mut from.field_ref {
         default_field_version(&mut field.api_version);
     }
@@ -191,7 +220,10 @@ fn default_lifecycle(lifecycle: &mut Lifecycle) {
 }
 
 fn default_volume(volume: &mut Volume) {
-    let bare = Volume { name: volume.name.clone(), ..Volume::default() };
+    let bare = Volume {
+        name: volume.name.clone(),
+        ..Volume::default()
+    };
     if *volume == bare {
         volume.empty_dir = Some(EmptyDirVolumeSource::default());
     }
@@ -211,7 +243,11 @@ fn default_volume(volume: &mut Volume) {
     }
     if let Some(downward) = &mut volume.downward_api {
         downward.default_mode.get_or_insert(FILE_MODE);
-        downward.items.iter_mut().flatten().for_each(default_downward_file);
+        downward
+            .items
+            .iter_mut()
+            .flatten()
+            .for_each(default_downward_file);
     }
     if let Some(projected) = &mut volume.projected {
         projected.default_mode.get_or_insert(FILE_MODE);
@@ -220,14 +256,21 @@ fn default_volume(volume: &mut Volume) {
                 token.expiration_seconds.get_or_insert(TOKEN_SECONDS);
             }
             if let Some(downward) = &mut source.downward_api {
-                downward.items.iter_mut().flatten().for_each(default_downward_file);
+                downward
+                    .items
+                    .iter_mut()
+                    .flatten()
+                    .for_each(default_downward_file);
             }
         }
     }
     if let Some(ephemeral) = &mut volume.ephemeral
         && let Some(claim) = &mut ephemeral.volume_claim_template
     {
-        claim.spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());
+        claim
+            .spec
+            .volume_mode
+            .get_or_insert_with(|| "Filesystem".to_owned());
     }
     if let Some(image) = &mut volume.image
         && image.pull_policy.as_deref().is_none_or(str::is_empty)
@@ -237,7 +280,9 @@ fn default_volume(volume: &mut Volume) {
         image.pull_policy = Some(policy.to_owned());
     }
     if let Some(iscsi) = &mut volume.iscsi {
-        iscsi.iscsi_interface.get_or_insert_with(|| "default".to_owned());
+        iscsi
+            .iscsi_interface
+            .get_or_insert_with(|| "default".to_owned());
     }
 }
 
@@ -268,7 +313,9 @@ mod tests {
     #[test]
     fn a_bare_spec_gets_kubernetes_defaults() {
         assert_eq!(
-            defaulted(json!({"containers": [{"name": "a", "image": "app:v1", "ports": [{"containerPort": 80}]}]})),
+            defaulted(
+                json!({"containers": [{"name": "a", "image": "app:v1", "ports": [{"containerPort": 80}]}]})
+            ),
             json!({
                 "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler",
                 "securityContext": {}, "terminationGracePeriodSeconds": 30,
@@ -307,19 +354,40 @@ mod tests {
             ("/serviceAccountName", json!("old")),
             ("/initContainers/0/imagePullPolicy", json!("Always")),
             ("/containers/0/ports/0/hostPort", json!(80)),
-            ("/containers/0/env/0/valueFrom/fieldRef/apiVersion", json!("v1")),
-            ("/containers/0/env/1/valueFrom/resourceFieldRef/divisor", json!("0")),
-            ("/containers/0/livenessProbe", json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3})),
-            ("/containers/0/readinessProbe/grpc", json!({"port": 9, "service": ""})),
+            (
+                "/containers/0/env/0/valueFrom/fieldRef/apiVersion",
+                json!("v1"),
+            ),
+            (
+                "/containers/0/env/1/valueFrom/resourceFieldRef/divisor",
+                json!("0"),
+            ),
+            (
+                "/containers/0/livenessProbe",
+                json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}),
+            ),
+            (
+                "/containers/0/readinessProbe/grpc",
+                json!({"port": 9, "service": ""}),
+            ),
             ("/containers/0/readinessProbe/periodSeconds", json!(3)),
             ("/containers/0/lifecycle/preStop/httpGet/path", json!("/")),
-            ("/containers/0/resources", json!({"limits": {"cpu": "500m", "memory": "1Gi"}})),
+            (
+                "/containers/0/resources",
+                json!({"limits": {"cpu": "500m", "memory": "1Gi"}}),
+            ),
             ("/volumes/0/emptyDir", json!({})),
             ("/volumes/1/secret/defaultMode", json!(420)),
             ("/volumes/2/configMap/defaultMode", json!(420)),
-            ("/volumes/3/projected/sources/0/serviceAccountToken/expirationSeconds", json!(3600)),
+            (
+                "/volumes/3/projected/sources/0/serviceAccountToken/expirationSeconds",
+                json!(3600),
+            ),
             ("/volumes/4/hostPath/type", json!("")),
-            ("/volumes/5/downwardAPI/items/0/fieldRef/apiVersion", json!("v1")),
+            (
+                "/volumes/5/downwardAPI/items/0/fieldRef/apiVersion",
+                json!("v1"),
+            ),
         ];
         for (pointer, expected) in cases {
             assert_eq!(spec.pointer(pointer), Some(&expected), "{pointer}");
@@ -351,7 +419,10 @@ mod tests {
         ]}));
         default_container_requests(&mut spec);
         let spec = serde_json::to_value(spec).unwrap();
-        assert_eq!(spec["containers"][0]["resources"]["requests"], json!({"cpu": "100m", "memory": "1Gi"}));
+        assert_eq!(
+            spec["containers"][0]["resources"]["requests"],
+            json!({"cpu": "100m", "memory": "1Gi"})
+        );
         assert_eq!(spec["containers"][1]["resources"], json!({}));
     }
 }

@@ -43,7 +43,12 @@ const RESOURCES: [&str; 6] = [
 pub(super) fn validate_env(env: &[EnvVar], path: &Path, errors: &mut ErrorList) {
     for (index, variable) in env.iter().enumerate() {
         let path = path.index(index);
-        required_name(&variable.name, names::env_var_name, path.child("name"), errors);
+        required_name(
+            &variable.name,
+            names::env_var_name,
+            path.child("name"),
+            errors,
+        );
         if let Some(from) = &variable.value_from {
             let has_value = variable.value.as_deref().is_some_and(|v| !v.is_empty());
             validate_value_from(from, has_value, &path.child("valueFrom"), errors);
@@ -51,12 +56,7 @@ pub(super) fn validate_env(env: &[EnvVar], path: &Path, errors: &mut ErrorList) 
     }
 }
 
-fn validate_value_from(
-    from: &EnvVarSource,
-    has_value: bool,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
+fn validate_value_from(from: &EnvVarSource, has_value: bool, path: &Path, errors: &mut ErrorList) {
     let mut sources = 0;
     if let Some(field) = &from.field_ref {
         sources += 1;
@@ -78,7 +78,12 @@ fn validate_value_from(
         sources += 1;
         let path = path.child("fileKeyRef");
         required_name(&file.key, names::env_var_name, path.child("key"), errors);
-        required_name(&file.volume_name, names::dns1123_label, path.child("volumeName"), errors);
+        required_name(
+            &file.volume_name,
+            names::dns1123_label,
+            path.child("volumeName"),
+            errors,
+        );
         if file.path.is_empty() {
             errors.required(path.child("path"), "");
         } else {
@@ -151,7 +156,12 @@ pub(super) fn validate_resource(
     path: &Path,
     errors: &mut ErrorList,
 ) {
-    if in_volume && reference.container_name.as_deref().is_none_or(str::is_empty) {
+    if in_volume
+        && reference
+            .container_name
+            .as_deref()
+            .is_none_or(str::is_empty)
+    {
         return errors.required(path.child("containerName"), "");
     }
     let resource = reference.resource.as_str();
@@ -165,7 +175,9 @@ pub(super) fn validate_resource(
     if !RESOURCES.contains(&resource) && !huge {
         return errors.not_supported(path.child("resource"), resource, &RESOURCES);
     }
-    let Some(divisor) = &reference.divisor else { return };
+    let Some(divisor) = &reference.divisor else {
+        return;
+    };
     let path = path.child("divisor");
     let parsed = match Quantity::from_api(divisor) {
         Ok(parsed) => parsed,
@@ -174,7 +186,9 @@ pub(super) fn validate_resource(
     let units: &[&str] = if resource.ends_with(".cpu") {
         &["1m", "1"]
     } else {
-        &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"]
+        &[
+            "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+        ]
     };
     if !parsed.is_zero() && !units.contains(&parsed.to_string().as_str()) {
         let name = resource.split_once('.').map_or(resource, |(_, name)| name);
@@ -191,14 +205,22 @@ pub(super) fn validate_env_from(sources: &[EnvFromSource], path: &Path, errors: 
             errors.invalid_each(&path.child("prefix"), prefix, names::env_var_name(prefix));
         }
         let references = [
-            ("configMapRef", source.config_map_ref.as_ref().map(|r| &r.name)),
+            (
+                "configMapRef",
+                source.config_map_ref.as_ref().map(|r| &r.name),
+            ),
             ("secretRef", source.secret_ref.as_ref().map(|r| &r.name)),
         ];
         let mut found = 0;
         for (field, name) in references {
             let Some(name) = name else { continue };
             found += 1;
-            required_name(name, names::dns1123_subdomain, path.child(field).child("name"), errors);
+            required_name(
+                name,
+                names::dns1123_subdomain,
+                path.child(field).child("name"),
+                errors,
+            );
         }
         let problem = match found {
             0 => "must specify one of: `configMapRef` or `secretRef`",

@@ -87,10 +87,14 @@ pub(super) fn validate_init(
 fn validate_probe(probe: &Probe, path: &Path, errors: &mut ErrorList) {
     let mut handlers = Handlers::new(path);
     if let Some(exec) = &probe.exec {
-        handlers.one("exec", errors, |path, errors| validate_exec(exec, path, errors));
+        handlers.one("exec", errors, |path, errors| {
+            validate_exec(exec, path, errors)
+        });
     }
     if let Some(get) = &probe.http_get {
-        handlers.one("httpGet", errors, |path, errors| validate_http_get(get, path, errors));
+        handlers.one("httpGet", errors, |path, errors| {
+            validate_http_get(get, path, errors)
+        });
     }
     if let Some(socket) = &probe.tcp_socket {
         handlers.one("tcpSocket", errors, |path, errors| {
@@ -99,7 +103,11 @@ fn validate_probe(probe: &Probe, path: &Path, errors: &mut ErrorList) {
     }
     if let Some(grpc) = &probe.grpc {
         handlers.one("grpc", errors, |path, errors| {
-            errors.invalid_each(&path.child("port"), grpc.port, names::port_number(grpc.port));
+            errors.invalid_each(
+                &path.child("port"),
+                grpc.port,
+                names::port_number(grpc.port),
+            );
         });
     }
     handlers.end(errors);
@@ -123,7 +131,10 @@ fn validate_probe(probe: &Probe, path: &Path, errors: &mut ErrorList) {
 }
 
 fn validate_lifecycle(lifecycle: &Lifecycle, grace: i64, path: &Path, errors: &mut ErrorList) {
-    let hooks = [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)];
+    let hooks = [
+        ("postStart", &lifecycle.post_start),
+        ("preStop", &lifecycle.pre_stop),
+    ];
     for (field, hook) in hooks {
         if let Some(hook) = hook {
             validate_hook(hook, grace, &path.child(field), errors);
@@ -134,10 +145,14 @@ fn validate_lifecycle(lifecycle: &Lifecycle, grace: i64, path: &Path, errors: &m
 fn validate_hook(hook: &LifecycleHandler, grace: i64, path: &Path, errors: &mut ErrorList) {
     let mut handlers = Handlers::new(path);
     if let Some(exec) = &hook.exec {
-        handlers.one("exec", errors, |path, errors| validate_exec(exec, path, errors));
+        handlers.one("exec", errors, |path, errors| {
+            validate_exec(exec, path, errors)
+        });
     }
     if let Some(get) = &hook.http_get {
-        handlers.one("httpGet", errors, |path, errors| validate_http_get(get, path, errors));
+        handlers.one("httpGet", errors, |path, errors| {
+            validate_http_get(get, path, errors)
+        });
     }
     if let Some(socket) = &hook.tcp_socket {
         handlers.one("tcpSocket", errors, |path, errors| {
@@ -191,7 +206,11 @@ impl<'a> Handlers<'a> {
 }
 
 fn validate_exec(exec: &ExecAction, path: &Path, errors: &mut ErrorList) {
-    if exec.command.as_ref().is_none_or(|command| command.is_empty()) {
+    if exec
+        .command
+        .as_ref()
+        .is_none_or(|command| command.is_empty())
+    {
         errors.required(path.child("command"), "");
     }
 }
@@ -201,7 +220,12 @@ fn validate_http_get(get: &HTTPGetAction, path: &Path, errors: &mut ErrorList) {
         errors.required(path.child("path"), "");
     }
     validate_port_reference(&get.port, &path.child("port"), errors);
-    one_of(get.scheme.as_deref(), &["HTTP", "HTTPS"], path.child("scheme"), errors);
+    one_of(
+        get.scheme.as_deref(),
+        &["HTTP", "HTTPS"],
+        path.child("scheme"),
+        errors,
+    );
     for header in get.http_headers.iter().flatten() {
         let path = path.child("httpHeaders");
         errors.invalid_each(&path, &header.name, names::http_header_name(&header.name));

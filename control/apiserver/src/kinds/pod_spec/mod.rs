@@ -48,7 +48,11 @@ pub(super) fn validate_template(template: &PodTemplateSpec, path: &Path, errors:
     let spec = template.spec.as_ref().unwrap_or(&default);
     let path = path.child("spec");
     validate(spec, &path, errors);
-    if spec.ephemeral_containers.as_ref().is_some_and(|e| !e.is_empty()) {
+    if spec
+        .ephemeral_containers
+        .as_ref()
+        .is_some_and(|e| !e.is_empty())
+    {
         errors.forbidden(
             path.child("ephemeralContainers"),
             "ephemeral containers not allowed in pod template",

@@ -61,9 +61,8 @@ fn is_counted(name: &str) -> bool {
 
 /// True for resources that nodes advertise under a domain of their own.
 fn is_extended(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(domain, _)| {
-        domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io")
-    })
+    name.split_once('/')
+        .is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
 }
 
 pub(super) fn validate(
@@ -92,7 +91,11 @@ pub(super) fn validate(
         let fixed = is_extended(name) || name.starts_with(HUGE_PAGES);
         match parsed_limits.get(name) {
             Some(limit) if fixed && amount != *limit => {
-                errors.invalid(here, request, format!("must be equal to {name} limit of {limit}"));
+                errors.invalid(
+                    here,
+                    request,
+                    format!("must be equal to {name} limit of {limit}"),
+                );
             }
             Some(limit) if amount > *limit => {
                 let rule = format!("must be less than or equal to {name} limit of {limit}");
@@ -119,6 +122,10 @@ pub(super) fn validate(
 fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
     errors.invalid_each(path, name, names::qualified_name(name));
     if !name.contains('/') && !STANDARD.contains(&name) && !name.starts_with(HUGE_PAGES) {
-        errors.invalid(path.clone(), name, "must be a standard resource for containers");
+        errors.invalid(
+            path.clone(),
+            name,
+            "must be a standard resource for containers",
+        );
     }
 }

@@ -19,7 +19,10 @@ pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     }
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     validate_tolerations(tolerations, &path.child("tolerations"), errors);
-    let spread = spec.topology_spread_constraints.as_deref().unwrap_or_default();
+    let spread = spec
+        .topology_spread_constraints
+        .as_deref()
+        .unwrap_or_default();
     validate_spread(spread, &path.child("topologySpreadConstraints"), errors);
 }
 
@@ -28,11 +31,7 @@ pub(in super::super) fn validate_taint_effect(effect: &str, path: &Path, errors:
     one_of(Some(effect), &TAINT_EFFECTS, path.clone(), errors);
 }
 
-fn validate_tolerations(
-    tolerations: &[Toleration],
-    path: &Path,
-    errors: &mut ErrorList,
-) {
+fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut ErrorList) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
         let key = text(&toleration.key);
@@ -83,16 +82,16 @@ fn validate_tolerations(
     }
 }
 
-fn validate_spread(
-    constraints: &[TopologySpreadConstraint],
-    path: &Path,
-    errors: &mut ErrorList,
-) {
+fn validate_spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut ErrorList) {
     let mut seen = BTreeSet::new();
     for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
         if constraint.max_skew <= 0 {
-            errors.invalid(path.child("maxSkew"), constraint.max_skew, "must be greater than zero");
+            errors.invalid(
+                path.child("maxSkew"),
+                constraint.max_skew,
+                "must be greater than zero",
+            );
         }
         let key = &constraint.topology_key;
         affinity::validate_topology_key(key, &path.child("topologyKey"), errors);
@@ -111,8 +110,9 @@ fn validate_spread(
                 errors.invalid(here.clone(), domains, "must be greater than zero");
             }
             if when != "DoNotSchedule" {
-                let rule =
-                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}");
+                let rule = format!(
+                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
+                );
                 errors.invalid(here, domains, rule);
             }
         }
@@ -121,7 +121,12 @@ fn validate_spread(
             ("nodeTaintsPolicy", &constraint.node_taints_policy),
         ];
         for (field, policy) in policies {
-            none_or_one_of(policy.as_deref(), &["Honor", "Ignore"], path.child(field), errors);
+            none_or_one_of(
+                policy.as_deref(),
+                &["Honor", "Ignore"],
+                path.child(field),
+                errors,
+            );
         }
         if let Some(wanted) = &constraint.label_selector {
             selector::validate(wanted, &path.child("labelSelector"), errors);

@@ -16,7 +16,9 @@ pub(super) fn validate_pod(spec: &PodSpec, path: &Path, errors: &mut ErrorList) 
             "ShareProcessNamespace and HostPID cannot both be enabled",
         );
     }
-    let Some(context) = &spec.security_context else { return };
+    let Some(context) = &spec.security_context else {
+        return;
+    };
     let path = path.child("securityContext");
     let ids = [
         ("fsGroup", context.fs_group),
@@ -27,7 +29,11 @@ pub(super) fn validate_pod(spec: &PodSpec, path: &Path, errors: &mut ErrorList) 
         validate_id(id, &path.child(field), errors);
     }
     for (index, group) in context.supplemental_groups.iter().flatten().enumerate() {
-        validate_id(Some(*group), &path.child("supplementalGroups").index(index), errors);
+        validate_id(
+            Some(*group),
+            &path.child("supplementalGroups").index(index),
+            errors,
+        );
     }
     none_or_one_of(
         context.fs_group_change_policy.as_deref(),
@@ -81,8 +87,14 @@ pub(super) fn validate_container(context: &SecurityContext, path: &Path, errors:
                 "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
             );
         }
-        let added = context.capabilities.iter().flat_map(|c| c.add.iter().flatten());
-        if added.into_iter().any(|capability| capability == "CAP_SYS_ADMIN") {
+        let added = context
+            .capabilities
+            .iter()
+            .flat_map(|c| c.add.iter().flatten());
+        if added
+            .into_iter()
+            .any(|capability| capability == "CAP_SYS_ADMIN")
+        {
             errors.invalid(
                 path.clone(),
                 context,
@@ -106,14 +118,24 @@ fn validate_seccomp(profile: &SeccompProfile, path: &Path, errors: &mut ErrorLis
     let known = ["Localhost", "RuntimeDefault", "Unconfined"];
     one_of(Some(&profile.type_), &known, path.child("type"), errors);
     let here = path.child("localhostProfile");
-    validate_local_profile(&profile.type_, profile.localhost_profile.as_ref(), here, errors);
+    validate_local_profile(
+        &profile.type_,
+        profile.localhost_profile.as_ref(),
+        here,
+        errors,
+    );
 }
 
 fn validate_app_armor(profile: &AppArmorProfile, path: &Path, errors: &mut ErrorList) {
     let known = ["Localhost", "RuntimeDefault", "Unconfined"];
     one_of(Some(&profile.type_), &known, path.child("type"), errors);
     let here = path.child("localhostProfile");
-    validate_local_profile(&profile.type_, profile.localhost_profile.as_ref(), here, errors);
+    validate_local_profile(
+        &profile.type_,
+        profile.localhost_profile.as_ref(),
+        here,
+        errors,
+    );
 }
 
 fn validate_local_profile(

@@ -20,26 +20,49 @@ pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
         path.child("restartPolicy"),
         errors,
     );
-    one_of(spec.dns_policy.as_deref(), &DNS_POLICIES, path.child("dnsPolicy"), errors);
+    one_of(
+        spec.dns_policy.as_deref(),
+        &DNS_POLICIES,
+        path.child("dnsPolicy"),
+        errors,
+    );
     validate_dns(spec, &path.child("dnsConfig"), errors);
     for (index, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
         if secret.name.is_empty() {
-            errors.required(path.child("imagePullSecrets").index(index).child("name"), "");
+            errors.required(
+                path.child("imagePullSecrets").index(index).child("name"),
+                "",
+            );
         }
     }
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
-        let path = path.child("readinessGates").index(index).child("conditionType");
+        let path = path
+            .child("readinessGates")
+            .index(index)
+            .child("conditionType");
         let kind = &gate.condition_type;
         errors.invalid_each(&path, kind, names::qualified_name(kind));
     }
     validate_scheduling_gates(spec, &path.child("schedulingGates"), errors);
     let names: [(&str, Option<&str>, fn(&str) -> names::Problems); 6] = [
-        ("serviceAccountName", text(&spec.service_account_name), names::dns1123_subdomain),
+        (
+            "serviceAccountName",
+            text(&spec.service_account_name),
+            names::dns1123_subdomain,
+        ),
         ("nodeName", text(&spec.node_name), names::dns1123_subdomain),
         ("hostname", text(&spec.hostname), names::dns1123_label),
         ("subdomain", text(&spec.subdomain), names::dns1123_label),
-        ("priorityClassName", text(&spec.priority_class_name), names::dns1123_subdomain),
-        ("runtimeClassName", text(&spec.runtime_class_name), names::dns1123_subdomain),
+        (
+            "priorityClassName",
+            text(&spec.priority_class_name),
+            names::dns1123_subdomain,
+        ),
+        (
+            "runtimeClassName",
+            text(&spec.runtime_class_name),
+            names::dns1123_subdomain,
+        ),
     ];
     for (field, name, rule) in names {
         if let Some(name) = name {
@@ -67,16 +90,29 @@ pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
         errors,
     );
     if let Some(os) = &spec.os {
-        one_of(Some(&os.name), &["linux", "windows"], path.child("os").child("name"), errors);
+        one_of(
+            Some(&os.name),
+            &["linux", "windows"],
+            path.child("os").child("name"),
+            errors,
+        );
     }
     let mut claims = BTreeSet::new();
     for (index, claim) in spec.resource_claims.iter().flatten().enumerate() {
         let path = path.child("resourceClaims").index(index);
-        required_name(&claim.name, names::dns1123_label, path.child("name"), errors);
+        required_name(
+            &claim.name,
+            names::dns1123_label,
+            path.child("name"),
+            errors,
+        );
         if !claim.name.is_empty() && !claims.insert(&claim.name) {
             errors.duplicate(path.child("name"), &claim.name);
         }
-        match (&claim.resource_claim_name, &claim.resource_claim_template_name) {
+        match (
+            &claim.resource_claim_name,
+            &claim.resource_claim_template_name,
+        ) {
             (Some(_), Some(_)) => {
                 let rule = "at most one of `resourceClaimName` or `resourceClaimTemplateName` \
                             may be specified";
@@ -95,20 +131,31 @@ fn validate_scheduling_gates(spec: &PodSpec, path: &Path, errors: &mut ErrorList
     let mut seen = BTreeSet::new();
     for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
         let path = path.index(index);
-        errors.invalid_each(&path.child("name"), &gate.name, names::qualified_name(&gate.name));
+        errors.invalid_each(
+            &path.child("name"),
+            &gate.name,
+            names::qualified_name(&gate.name),
+        );
         if !seen.insert(&gate.name) {
             errors.duplicate(path, &gate.name);
         }
     }
     if text(&spec.node_name).is_some() && !seen.is_empty() {
-        errors.forbidden(path.clone(), "cannot be set until all schedulingGates have been cleared");
+        errors.forbidden(
+            path.clone(),
+            "cannot be set until all schedulingGates have been cleared",
+        );
     }
 }
 
 fn validate_dns(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     let none = PodDNSConfig::default();
     let config = spec.dns_config.as_ref();
-    let nameservers = config.unwrap_or(&none).nameservers.as_deref().unwrap_or_default();
+    let nameservers = config
+        .unwrap_or(&none)
+        .nameservers
+        .as_deref()
+        .unwrap_or_default();
     if spec.dns_policy.as_deref() == Some("None") {
         if config.is_none() {
             let rule = "must provide `dnsConfig` when `dnsPolicy` is None";
@@ -146,8 +193,11 @@ fn validate_dns(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     for (index, search) in searches.iter().enumerate() {
         // A lone dot and a trailing one name the root; names of services have underscores.
         let name = search.strip_suffix('.').unwrap_or(search).replace('_', "x");
-        let problems =
-            if search == "." { Vec::new() } else { names::dns1123_subdomain(&name) };
+        let problems = if search == "." {
+            Vec::new()
+        } else {
+            names::dns1123_subdomain(&name)
+        };
         errors.invalid_each(&here.index(index), search, problems);
     }
     for (index, option) in config.options.iter().flatten().enumerate() {

@@ -49,7 +49,12 @@ pub(super) fn validate_volumes<'a>(
         let path = path.index(index);
         validate_source(volume, &path, errors);
         let before = errors.len();
-        required_name(&volume.name, names::dns1123_label, path.child("name"), errors);
+        required_name(
+            &volume.name,
+            names::dns1123_label,
+            path.child("name"),
+            errors,
+        );
         let is_claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
         if errors.len() == before && volumes.insert(volume.name.as_str(), is_claim).is_some() {
             errors.duplicate(path.child("name"), &volume.name);
@@ -68,12 +73,18 @@ fn sources(volume: &Volume) -> Vec<&'static str> {
         ("configMap", volume.config_map.is_some()),
         ("downwardAPI", volume.downward_api.is_some()),
         ("projected", volume.projected.is_some()),
-        ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
+        (
+            "persistentVolumeClaim",
+            volume.persistent_volume_claim.is_some(),
+        ),
         ("ephemeral", volume.ephemeral.is_some()),
         ("image", volume.image.is_some()),
         ("csi", volume.csi.is_some()),
         ("nfs", volume.nfs.is_some()),
-        ("awsElasticBlockStore", volume.aws_elastic_block_store.is_some()),
+        (
+            "awsElasticBlockStore",
+            volume.aws_elastic_block_store.is_some(),
+        ),
         ("azureDisk", volume.azure_disk.is_some()),
         ("azureFile", volume.azure_file.is_some()),
         ("cephfs", volume.cephfs.is_some()),
@@ -85,7 +96,10 @@ fn sources(volume: &Volume) -> Vec<&'static str> {
         ("gitRepo", volume.git_repo.is_some()),
         ("glusterfs", volume.glusterfs.is_some()),
         ("iscsi", volume.iscsi.is_some()),
-        ("photonPersistentDisk", volume.photon_persistent_disk.is_some()),
+        (
+            "photonPersistentDisk",
+            volume.photon_persistent_disk.is_some(),
+        ),
         ("portworxVolume", volume.portworx_volume.is_some()),
         ("quobyte", volume.quobyte.is_some()),
         ("rbd", volume.rbd.is_some()),
@@ -93,7 +107,10 @@ fn sources(volume: &Volume) -> Vec<&'static str> {
         ("storageos", volume.storageos.is_some()),
         ("vsphereVolume", volume.vsphere_volume.is_some()),
     ];
-    all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+    all.into_iter()
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 fn validate_source(volume: &Volume, path: &Path, errors: &mut ErrorList) {
@@ -204,11 +221,18 @@ fn validate_projected(projected: &ProjectedVolumeSource, path: &Path, errors: &m
             ("secret", source.secret.is_some()),
             ("configMap", source.config_map.is_some()),
             ("downwardAPI", source.downward_api.is_some()),
-            ("serviceAccountToken", source.service_account_token.is_some()),
+            (
+                "serviceAccountToken",
+                source.service_account_token.is_some(),
+            ),
             ("clusterTrustBundle", source.cluster_trust_bundle.is_some()),
             ("podCertificate", source.pod_certificate.is_some()),
         ];
-        let set: Vec<&str> = all.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+        let set: Vec<&str> = all
+            .iter()
+            .filter(|(_, set)| *set)
+            .map(|(name, _)| *name)
+            .collect();
         match set.as_slice() {
             [] => errors.required(path.clone(), "must specify a volume type"),
             [_, others @ ..] => {
@@ -235,7 +259,13 @@ fn projected_paths(source: &VolumeProjection) -> Vec<&str> {
         paths.extend(map.items.iter().flatten().map(|item| item.path.as_str()));
     }
     if let Some(downward) = &source.downward_api {
-        paths.extend(downward.items.iter().flatten().map(|item| item.path.as_str()));
+        paths.extend(
+            downward
+                .items
+                .iter()
+                .flatten()
+                .map(|item| item.path.as_str()),
+        );
     }
     if let Some(token) = &source.service_account_token {
         paths.push(token.path.as_str());

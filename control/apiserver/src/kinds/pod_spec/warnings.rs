@@ -15,7 +15,10 @@ pub(in super::super) fn pod_warnings(spec: &PodSpec, path: &Path) -> Vec<String>
     let mut warnings = Vec::new();
     without_effect(spec, path, &mut warnings);
     for (field, containers) in [
-        ("initContainers", spec.init_containers.as_deref().unwrap_or_default()),
+        (
+            "initContainers",
+            spec.init_containers.as_deref().unwrap_or_default(),
+        ),
         ("containers", &spec.containers),
     ] {
         for (index, container) in containers.iter().enumerate() {
@@ -31,7 +34,10 @@ pub(in super::super) fn pod_warnings(spec: &PodSpec, path: &Path) -> Vec<String>
             ));
         }
     }
-    if spec.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+    if spec
+        .termination_grace_period_seconds
+        .is_some_and(|seconds| seconds < 0)
+    {
         warnings.push(format!(
             "{}: must be >= 0; negative values are invalid and will be treated as 1",
             path.child("terminationGracePeriodSeconds")
@@ -47,10 +53,26 @@ fn no_effect(path: &Path, why: &str, warnings: &mut Vec<String>) {
 
 fn without_effect(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
     let flags = [
-        ("hostPID", spec.host_pid, "a sandbox has no processes to share"),
-        ("hostIPC", spec.host_ipc, "a sandbox has no shared memory or message queues"),
-        ("hostNetwork", spec.host_network, "its network is the cluster's own, not the node's"),
-        ("shareProcessNamespace", spec.share_process_namespace, "a sandbox has no processes"),
+        (
+            "hostPID",
+            spec.host_pid,
+            "a sandbox has no processes to share",
+        ),
+        (
+            "hostIPC",
+            spec.host_ipc,
+            "a sandbox has no shared memory or message queues",
+        ),
+        (
+            "hostNetwork",
+            spec.host_network,
+            "its network is the cluster's own, not the node's",
+        ),
+        (
+            "shareProcessNamespace",
+            spec.share_process_namespace,
+            "a sandbox has no processes",
+        ),
     ];
     for (field, value, why) in flags {
         if value == Some(true) {
@@ -78,8 +100,16 @@ fn container_warnings(container: &Container, path: &Path, warnings: &mut Vec<Str
             no_effect(&path.child("capabilities").child("add"), why, warnings);
         }
     }
-    if container.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
-        no_effect(&path.child("volumeDevices"), "a sandbox has no devices", warnings);
+    if container
+        .volume_devices
+        .as_ref()
+        .is_some_and(|d| !d.is_empty())
+    {
+        no_effect(
+            &path.child("volumeDevices"),
+            "a sandbox has no devices",
+            warnings,
+        );
     }
     for (index, port) in container.ports.iter().flatten().enumerate() {
         if text(&port.host_ip).is_some() && port.host_port.unwrap_or_default() == 0 {
@@ -104,7 +134,11 @@ fn duplicates(containers: &[Container], path: &Path, warnings: &mut Vec<String>)
     let mut seen = std::collections::BTreeMap::new();
     for (index, container) in containers.iter().enumerate() {
         for (port_index, port) in container.ports.iter().flatten().enumerate() {
-            let here = path.child("containers").index(index).child("ports").index(port_index);
+            let here = path
+                .child("containers")
+                .index(index)
+                .child("ports")
+                .index(port_index);
             let key = (port.container_port, port.protocol.clone());
             if let Some(other) = seen.get(&key) {
                 warnings.push(format!("{here}: duplicate port definition with {other}"));

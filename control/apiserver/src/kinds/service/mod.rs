@@ -57,7 +57,9 @@ impl Strategy for ServiceStrategy {
 
     fn prepare_for_update(&self, new: &mut Service, old: &Service) {
         new.status.clone_from(&old.status);
-        let (Some(new), Some(old)) = (&mut new.spec, &old.spec) else { return };
+        let (Some(new), Some(old)) = (&mut new.spec, &old.spec) else {
+            return;
+        };
         transition::keep_allocated(new, old);
         transition::drop_unused(new, old);
     }
@@ -75,20 +77,29 @@ impl Strategy for ServiceStrategy {
     }
 
     fn warnings(&self, service: &Service) -> Vec<String> {
-        let Some(spec) = &service.spec else { return Vec::new() };
+        let Some(spec) = &service.spec else {
+            return Vec::new();
+        };
         let mut warnings = Vec::new();
-        if spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty())
+        if spec
+            .external_ips
+            .as_ref()
+            .is_some_and(|ips| !ips.is_empty())
             && type_of(spec) == EXTERNAL_NAME
         {
-            warnings.push(
-                "spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned(),
-            );
+            warnings
+                .push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
         }
         let headless = is_headless(spec);
         if headless && spec.session_affinity.as_deref() == Some("ClientIP") {
             warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
         }
-        if headless && spec.load_balancer_ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+        if headless
+            && spec
+                .load_balancer_ip
+                .as_ref()
+                .is_some_and(|ip| !ip.is_empty())
+        {
             warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
         }
         warnings
@@ -98,7 +109,10 @@ impl Strategy for ServiceStrategy {
         let spec = service.spec.as_ref();
         let text = |value: Option<&String>| value.cloned().unwrap_or_default();
         vec![
-            ("spec.clusterIP", text(spec.and_then(|s| s.cluster_ip.as_ref()))),
+            (
+                "spec.clusterIP",
+                text(spec.and_then(|s| s.cluster_ip.as_ref())),
+            ),
             ("spec.type", text(spec.and_then(|s| s.type_.as_ref()))),
         ]
     }
@@ -112,7 +126,10 @@ impl Strategy for ServiceStrategy {
             NAME,
             Column::string("Type", "How the service is exposed."),
             Column::string("Cluster-IP", "The service's address inside the cluster."),
-            Column::string("External-IP", "The service's addresses outside the cluster."),
+            Column::string(
+                "External-IP",
+                "The service's addresses outside the cluster.",
+            ),
             Column::string("Port(s)", "The ports that the service listens on."),
             AGE,
             Column::string("Selector", "Labels of the pods behind the service.").wide(),
@@ -131,7 +148,12 @@ pub(super) fn type_of(spec: &ServiceSpec) -> &str {
 
 pub(super) fn is_headless(spec: &ServiceSpec) -> bool {
     spec.cluster_ip.as_deref() == Some(HEADLESS)
-        || spec.cluster_ips.iter().flatten().next().is_some_and(|ip| ip == HEADLESS)
+        || spec
+            .cluster_ips
+            .iter()
+            .flatten()
+            .next()
+            .is_some_and(|ip| ip == HEADLESS)
 }
 
 pub(super) fn needs_cluster_ip(spec: &ServiceSpec) -> bool {
@@ -186,7 +208,11 @@ fn default_spec(spec: &mut ServiceSpec) {
     }
     let type_ = type_of(spec).to_owned();
     let exposed = matches!(type_.as_str(), NODE_PORT | LOAD_BALANCER)
-        || (type_ == CLUSTER_IP && spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()));
+        || (type_ == CLUSTER_IP
+            && spec
+                .external_ips
+                .as_ref()
+                .is_some_and(|ips| !ips.is_empty()));
     if exposed {
         set(&mut spec.external_traffic_policy, "Cluster");
     }
@@ -195,7 +221,10 @@ fn default_spec(spec: &mut ServiceSpec) {
         // One family: pods have IPv4 addresses only.
         set(&mut spec.ip_family_policy, "SingleStack");
         if spec.ip_families.as_ref().is_none_or(|f| f.is_empty()) {
-            let six = spec.cluster_ip.as_deref().is_some_and(|ip| ip.contains(':'));
+            let six = spec
+                .cluster_ip
+                .as_deref()
+                .is_some_and(|ip| ip.contains(':'));
             spec.ip_families = Some(vec![if six { "IPv6" } else { "IPv4" }.to_owned()]);
         }
     }
@@ -218,7 +247,9 @@ mod tests {
     #[test]
     fn defaults_follow_the_type() {
         assert_eq!(
-            spec(json!({"ports": [{"port": 80}, {"port": 81, "targetPort": "web", "protocol": "UDP"}]})),
+            spec(
+                json!({"ports": [{"port": 80}, {"port": 81, "targetPort": "web", "protocol": "UDP"}]})
+            ),
             json!({
                 "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
                 "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
@@ -229,16 +260,44 @@ mod tests {
             }),
         );
         let cases = [
-            (json!({"type": "NodePort"}), "externalTrafficPolicy", json!("Cluster")),
-            (json!({"type": "LoadBalancer"}), "allocateLoadBalancerNodePorts", json!(true)),
-            (json!({"type": "ExternalName"}), "internalTrafficPolicy", Value::Null),
+            (
+                json!({"type": "NodePort"}),
+                "externalTrafficPolicy",
+                json!("Cluster"),
+            ),
+            (
+                json!({"type": "LoadBalancer"}),
+                "allocateLoadBalancerNodePorts",
+                json!(true),
+            ),
+            (
+                json!({"type": "ExternalName"}),
+                "internalTrafficPolicy",
+                Value::Null,
+            ),
             (json!({"type": "ExternalName"}), "ipFamilies", Value::Null),
-            (json!({"externalIPs": ["10.0.0.1"]}), "externalTrafficPolicy", json!("Cluster")),
+            (
+                json!({"externalIPs": ["10.0.0.1"]}),
+                "externalTrafficPolicy",
+                json!("Cluster"),
+            ),
             (json!({}), "externalTrafficPolicy", Value::Null),
-            (json!({"sessionAffinity": "ClientIP"}), "sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 10800}})),
+            (
+                json!({"sessionAffinity": "ClientIP"}),
+                "sessionAffinityConfig",
+                json!({"clientIP": {"timeoutSeconds": 10800}}),
+            ),
             (json!({"clusterIP": "None"}), "clusterIPs", json!(["None"])),
-            (json!({"clusterIP": "10.96.0.9"}), "clusterIPs", json!(["10.96.0.9"])),
-            (json!({"clusterIPs": ["10.96.0.9"]}), "clusterIP", json!("10.96.0.9")),
+            (
+                json!({"clusterIP": "10.96.0.9"}),
+                "clusterIPs",
+                json!(["10.96.0.9"]),
+            ),
+            (
+                json!({"clusterIPs": ["10.96.0.9"]}),
+                "clusterIP",
+                json!("10.96.0.9"),
+            ),
         ];
         for (sent, field, expected) in cases {
             assert_eq!(spec(sent.clone())[field], expected, "{field} of {sent}");
@@ -253,31 +312,69 @@ mod tests {
                 "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
                 "selector": {"app": "web", "tier": "a"}},
         });
-        check_row(&ServiceStrategy, &service, 0, &[
-            ("Name", "web"), ("Type", "NodePort"), ("Cluster-IP", "10.96.0.9"), ("External-IP", "<none>"),
-            ("Port(s)", "80:30080/TCP,53/UDP"), ("Selector", "app=web,tier=a"),
-        ]);
+        check_row(
+            &ServiceStrategy,
+            &service,
+            0,
+            &[
+                ("Name", "web"),
+                ("Type", "NodePort"),
+                ("Cluster-IP", "10.96.0.9"),
+                ("External-IP", "<none>"),
+                ("Port(s)", "80:30080/TCP,53/UDP"),
+                ("Selector", "app=web,tier=a"),
+            ],
+        );
         let row = |spec: Value, expected: &[(&str, &str)]| {
             check_row(&ServiceStrategy, &json!({"spec": spec}), 0, expected);
         };
-        row(json!({"type": "ClusterIP", "clusterIPs": ["None"]}), &[("Cluster-IP", "None"), ("Port(s)", "<none>"), ("Selector", "<none>")]);
-        row(json!({"type": "LoadBalancer"}), &[("External-IP", "<pending>"), ("Cluster-IP", "<none>")]);
-        row(json!({"type": "ExternalName", "externalName": "example.com"}), &[("External-IP", "example.com")]);
-        row(json!({"type": "ClusterIP", "externalIPs": ["1.1.1.1", "2.2.2.2"]}), &[("External-IP", "1.1.1.1,2.2.2.2")]);
+        row(
+            json!({"type": "ClusterIP", "clusterIPs": ["None"]}),
+            &[
+                ("Cluster-IP", "None"),
+                ("Port(s)", "<none>"),
+                ("Selector", "<none>"),
+            ],
+        );
+        row(
+            json!({"type": "LoadBalancer"}),
+            &[("External-IP", "<pending>"), ("Cluster-IP", "<none>")],
+        );
+        row(
+            json!({"type": "ExternalName", "externalName": "example.com"}),
+            &[("External-IP", "example.com")],
+        );
+        row(
+            json!({"type": "ClusterIP", "externalIPs": ["1.1.1.1", "2.2.2.2"]}),
+            &[("External-IP", "1.1.1.1,2.2.2.2")],
+        );
         let balanced = json!({
             "spec": {"type": "LoadBalancer", "externalIPs": ["2.2.2.2"]},
             "status": {"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}, {"hostname": "lb.example"}]}},
         });
-        check_row(&ServiceStrategy, &balanced, 0, &[("External-IP", "1.1.1.1,lb.example,2.2.2.2")]);
+        check_row(
+            &ServiceStrategy,
+            &balanced,
+            0,
+            &[("External-IP", "1.1.1.1,lb.example,2.2.2.2")],
+        );
     }
 
     #[test]
     fn fields_and_warnings() {
-        let service: Service = object(&json!({"spec": {"type": "ClusterIP", "clusterIP": "None", "sessionAffinity": "ClientIP"}}));
+        let service: Service = object(
+            &json!({"spec": {"type": "ClusterIP", "clusterIP": "None", "sessionAffinity": "ClientIP"}}),
+        );
         assert_eq!(
             ServiceStrategy.fields(&service),
-            [("spec.clusterIP", "None".to_owned()), ("spec.type", "ClusterIP".to_owned())],
+            [
+                ("spec.clusterIP", "None".to_owned()),
+                ("spec.type", "ClusterIP".to_owned())
+            ],
         );
-        assert_eq!(ServiceStrategy.warnings(&service), ["spec.SessionAffinity is ignored for headless services"]);
+        assert_eq!(
+            ServiceStrategy.warnings(&service),
+            ["spec.SessionAffinity is ignored for headless services"]
+        );
     }
 }

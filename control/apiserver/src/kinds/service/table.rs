@@ -10,7 +10,12 @@ use super::{CLUSTER_IP, EXTERNAL_NAME, LOAD_BALANCER, NODE_PORT, type_of};
 pub(super) fn row(service: &Service, now: Timestamp) -> Vec<Value> {
     let default = ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&default);
-    let first_ip = spec.cluster_ips.iter().flatten().next().or(spec.cluster_ip.as_ref());
+    let first_ip = spec
+        .cluster_ips
+        .iter()
+        .flatten()
+        .next()
+        .or(spec.cluster_ip.as_ref());
     let ports: Vec<String> = spec.ports.iter().flatten().map(port).collect();
     vec![
         cells::name(&service.metadata),
@@ -34,15 +39,29 @@ fn port(port: &ServicePort) -> String {
 fn external(service: &Service, spec: &ServiceSpec) -> String {
     let ips = || spec.external_ips.iter().flatten().cloned();
     let joined = |list: Vec<String>, empty: &str| {
-        if list.is_empty() { empty.to_owned() } else { list.join(",") }
+        if list.is_empty() {
+            empty.to_owned()
+        } else {
+            list.join(",")
+        }
     };
     match type_of(spec) {
         CLUSTER_IP | NODE_PORT => joined(ips().collect(), NONE),
         LOAD_BALANCER => {
-            let status = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
-            let balancers = status.iter().flat_map(|s| s.ingress.iter().flatten()).filter_map(|i| {
-                [&i.ip, &i.hostname].into_iter().flatten().find(|text| !text.is_empty()).cloned()
-            });
+            let status = service
+                .status
+                .as_ref()
+                .and_then(|s| s.load_balancer.as_ref());
+            let balancers = status
+                .iter()
+                .flat_map(|s| s.ingress.iter().flatten())
+                .filter_map(|i| {
+                    [&i.ip, &i.hostname]
+                        .into_iter()
+                        .flatten()
+                        .find(|text| !text.is_empty())
+                        .cloned()
+                });
             joined(balancers.chain(ips()).collect(), "<pending>")
         }
         EXTERNAL_NAME => spec.external_name.clone().unwrap_or_default(),

@@ -59,8 +59,13 @@ fn follow_changed_ip(new: &mut ServiceSpec, old: &ServiceSpec) {
 }
 
 fn keep_node_ports(new: &mut ServiceSpec, old: &ServiceSpec) {
-    let mut taken: BTreeSet<i32> =
-        new.ports.iter().flatten().filter_map(|p| p.node_port).filter(|&p| p != 0).collect();
+    let mut taken: BTreeSet<i32> = new
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|p| p.node_port)
+        .filter(|&p| p != 0)
+        .collect();
     for port in new.ports.iter_mut().flatten() {
         if port.node_port.unwrap_or_default() != 0 {
             continue;
@@ -91,8 +96,12 @@ pub(super) fn drop_unused(new: &mut ServiceSpec, old: &ServiceSpec) {
         new.internal_traffic_policy = None;
     }
     if needs_node_ports(old) && !needs_node_ports(new) {
-        let old_ports: BTreeSet<i32> =
-            old.ports.iter().flatten().filter_map(|p| p.node_port).collect();
+        let old_ports: BTreeSet<i32> = old
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(|p| p.node_port)
+            .collect();
         let untouched = new
             .ports
             .iter()
@@ -113,12 +122,12 @@ pub(super) fn drop_unused(new: &mut ServiceSpec, old: &ServiceSpec) {
     let type_changed = type_of(new) != type_of(old);
     let exposed = |spec: &ServiceSpec| {
         matches!(type_of(spec), super::NODE_PORT | super::LOAD_BALANCER)
-            || spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty())
+            || spec
+                .external_ips
+                .as_ref()
+                .is_some_and(|ips| !ips.is_empty())
     };
-    if exposed(old)
-        && !exposed(new)
-        && new.external_traffic_policy == old.external_traffic_policy
-    {
+    if exposed(old) && !exposed(new) && new.external_traffic_policy == old.external_traffic_policy {
         new.external_traffic_policy = None;
     }
     if type_changed && type_of(old) == super::LOAD_BALANCER {
@@ -154,13 +163,19 @@ mod tests {
     #[test]
     fn what_was_given_out_stays() {
         let old = json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080}]});
-        let spec = updated(old.clone(), json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}));
+        let spec = updated(
+            old.clone(),
+            json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}),
+        );
         assert_eq!(spec["clusterIP"], "10.96.0.9");
         assert_eq!(spec["clusterIPs"], json!(["10.96.0.9"]));
         assert_eq!(spec["ports"][0]["nodePort"], 30080);
         assert_eq!(spec["ports"][1].get("nodePort"), None);
 
-        let taken = updated(old, json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81, "nodePort": 30080}]}));
+        let taken = updated(
+            old,
+            json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81, "nodePort": 30080}]}),
+        );
         assert_eq!(taken["ports"][0].get("nodePort"), None);
     }
 
@@ -175,7 +190,10 @@ mod tests {
         assert_eq!(spec["ports"][0].get("nodePort"), None);
         assert_eq!(spec.get("externalTrafficPolicy"), None);
 
-        let named = updated(old, json!({"type": "ExternalName", "externalName": "example.com", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"]}));
+        let named = updated(
+            old,
+            json!({"type": "ExternalName", "externalName": "example.com", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"]}),
+        );
         assert_eq!(named.get("clusterIP"), None);
         assert_eq!(named.get("ipFamilies"), None);
     }

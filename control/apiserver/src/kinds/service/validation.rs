@@ -35,7 +35,9 @@ pub(super) fn validate(service: &Service) -> ErrorList {
 
 pub(super) fn validate_update(new: &Service, old: &Service) -> ErrorList {
     let mut errors = ErrorList::new();
-    let (Some(new), Some(old)) = (&new.spec, &old.spec) else { return errors };
+    let (Some(new), Some(old)) = (&new.spec, &old.spec) else {
+        return errors;
+    };
     let path = Path::new("spec");
     if needs_cluster_ip(new) && needs_cluster_ip(old) {
         let first = |spec: &ServiceSpec| spec.cluster_ips.iter().flatten().next().cloned();
@@ -46,7 +48,8 @@ pub(super) fn validate_update(new: &Service, old: &Service) -> ErrorList {
             errors.invalid(path, &new.cluster_ips, "may not change once set");
         }
     }
-    if type_of(new) == LOAD_BALANCER && type_of(old) == LOAD_BALANCER
+    if type_of(new) == LOAD_BALANCER
+        && type_of(old) == LOAD_BALANCER
         && new.load_balancer_class != old.load_balancer_class
     {
         errors.invalid(
@@ -150,7 +153,11 @@ fn validate_ports(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
 }
 
 fn validate_port(port: &ServicePort, path: &Path, errors: &mut ErrorList) {
-    errors.invalid_each(&path.child("port"), port.port, names::port_number(port.port));
+    errors.invalid_each(
+        &path.child("port"),
+        port.port,
+        names::port_number(port.port),
+    );
     let protocol = port.protocol.as_deref().unwrap_or_default();
     if protocol.is_empty() {
         errors.required(path.child("protocol"), "");
@@ -189,13 +196,17 @@ fn validate_affinity(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     match spec.session_affinity.as_deref().unwrap_or_default() {
         "" => errors.required(path_of("sessionAffinity"), ""),
         "ClientIP" => {
-            let path = path_of("sessionAffinityConfig").child("clientIP").child("timeoutSeconds");
-            match config.and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds) {
+            let path = path_of("sessionAffinityConfig")
+                .child("clientIP")
+                .child("timeoutSeconds");
+            match config
+                .and_then(|c| c.client_ip.as_ref())
+                .and_then(|c| c.timeout_seconds)
+            {
                 None => errors.required(path, "when session affinity type is ClientIP"),
                 Some(seconds) if !(1..=AFFINITY_SECONDS_MAX).contains(&seconds) => {
-                    let rule = format!(
-                        "must be greater than 0 and less than {AFFINITY_SECONDS_MAX}"
-                    );
+                    let rule =
+                        format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}");
                     errors.invalid(path, seconds, rule);
                 }
                 Some(_) => {}
@@ -217,7 +228,10 @@ fn validate_addresses(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     let ips = spec.cluster_ips.as_deref().unwrap_or_default();
     let here = path.child("clusterIPs");
     if type_of(spec) != EXTERNAL_NAME {
-        match (spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty()), ips.first()) {
+        match (
+            spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty()),
+            ips.first(),
+        ) {
             (Some(one), Some(first)) if one != first => {
                 errors.invalid(here.clone(), ips, "first value must match `clusterIP`");
             }
@@ -239,7 +253,10 @@ fn validate_addresses(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     for (index, ip) in spec.external_ips.iter().flatten().enumerate() {
         let here = here.index(index);
         errors.invalid_each(&here, ip, names::ip_address(ip));
-        if ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified() || ip.is_loopback()) {
+        if ip
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_unspecified() || ip.is_loopback())
+        {
             errors.invalid(here, ip, "may not be unspecified or in the loopback range");
         }
     }
@@ -262,18 +279,30 @@ fn validate_addresses(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
 
 fn validate_policies(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     let exposed = matches!(type_of(spec), NODE_PORT | LOAD_BALANCER)
-        || spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
+        || spec
+            .external_ips
+            .as_ref()
+            .is_some_and(|ips| !ips.is_empty());
     let known = ["Cluster", "Local"];
     let policies = [
-        ("externalTrafficPolicy", &spec.external_traffic_policy, exposed),
-        ("internalTrafficPolicy", &spec.internal_traffic_policy, needs_cluster_ip(spec)),
+        (
+            "externalTrafficPolicy",
+            &spec.external_traffic_policy,
+            exposed,
+        ),
+        (
+            "internalTrafficPolicy",
+            &spec.internal_traffic_policy,
+            needs_cluster_ip(spec),
+        ),
     ];
     for (field, policy, applies) in policies {
         let path = path.child(field);
         match policy.as_deref().filter(|p| !p.is_empty()) {
             None if applies => errors.required(path, ""),
-            Some(_) if !exposed && field == "externalTrafficPolicy" => errors
-                .forbidden(path, "may only be set for externally-accessible services"),
+            Some(_) if !exposed && field == "externalTrafficPolicy" => {
+                errors.forbidden(path, "may only be set for externally-accessible services")
+            }
             Some(policy) if !known.contains(&policy) => {
                 errors.not_supported(path, policy, &known);
             }
@@ -303,7 +332,10 @@ fn validate_policies(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
 fn validate_load_balancer(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     let balanced = type_of(spec) == LOAD_BALANCER;
     let only = "may only be used when `type` is 'LoadBalancer'";
-    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    let ranges = spec
+        .load_balancer_source_ranges
+        .as_deref()
+        .unwrap_or_default();
     let here = path.child("loadBalancerSourceRanges");
     if !balanced && !ranges.is_empty() {
         errors.forbidden(here.clone(), only);
@@ -334,7 +366,11 @@ mod tests {
 
     fn check(patch: Value, expected: &[&str]) {
         let good = json!({"spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}});
-        check_create(&ServiceStrategy, &merged(&good, &json!({"spec": patch})), expected);
+        check_create(
+            &ServiceStrategy,
+            &merged(&good, &json!({"spec": patch})),
+            expected,
+        );
     }
 
     #[test]
@@ -342,7 +378,10 @@ mod tests {
         check(json!({}), &[]);
         check(json!({"ports": []}), &["spec.ports: Required value"]);
         check(json!({"ports": [], "clusterIP": "None"}), &[]);
-        check(json!({"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 80, "protocol": "UDP"}]}), &[]);
+        check(
+            json!({"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 80, "protocol": "UDP"}]}),
+            &[],
+        );
         check(
             json!({"ports": [{"port": 80}, {"name": "a", "port": 81}]}),
             &["spec.ports[0].name: Required value"],
@@ -380,48 +419,135 @@ mod tests {
 
     #[test]
     fn types_and_addresses() {
-        check(json!({"type": "Magic"}), &["spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\""]);
-        check(json!({"type": "ExternalName", "ports": null}), &["spec.externalName: Required value"]);
-        check(json!({"type": "ExternalName", "externalName": "a_b"}), &["spec.externalName: Invalid value: \"a_b\": a lowercase"]);
-        check(json!({"type": "ExternalName", "externalName": "example.com."}), &[]);
-        check(json!({"type": "ExternalName", "externalName": "a", "clusterIPs": ["10.0.0.1"]}), &["spec.clusterIPs: Forbidden: may not be set for ExternalName"]);
-        check(json!({"type": "NodePort", "clusterIP": "None"}), &["spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"]);
-        check(json!({"clusterIP": "10.0.0"}), &["spec.clusterIPs[0]: Invalid value: \"10.0.0\": must be a valid IP"]);
-        check(json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.2"]}), &["spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`"]);
-        check(json!({"externalIPs": ["x", "127.0.0.1"]}), &["spec.externalIPs[0]: Invalid value: \"x\": must be a valid IP", "spec.externalIPs[1]: Invalid value: \"127.0.0.1\": may not be"]);
-        check(json!({"ipFamilies": ["IPv4", "IPv4", "X"]}), &["spec.ipFamilies[1]: Duplicate value: \"IPv4\"", "spec.ipFamilies[2]: Unsupported value: \"X\""]);
-        check(json!({"selector": {"a b": "c"}}), &["spec.selector: Invalid value: \"a b\": name part"]);
+        check(
+            json!({"type": "Magic"}),
+            &[
+                "spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
+            ],
+        );
+        check(
+            json!({"type": "ExternalName", "ports": null}),
+            &["spec.externalName: Required value"],
+        );
+        check(
+            json!({"type": "ExternalName", "externalName": "a_b"}),
+            &["spec.externalName: Invalid value: \"a_b\": a lowercase"],
+        );
+        check(
+            json!({"type": "ExternalName", "externalName": "example.com."}),
+            &[],
+        );
+        check(
+            json!({"type": "ExternalName", "externalName": "a", "clusterIPs": ["10.0.0.1"]}),
+            &["spec.clusterIPs: Forbidden: may not be set for ExternalName"],
+        );
+        check(
+            json!({"type": "NodePort", "clusterIP": "None"}),
+            &[
+                "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services",
+            ],
+        );
+        check(
+            json!({"clusterIP": "10.0.0"}),
+            &["spec.clusterIPs[0]: Invalid value: \"10.0.0\": must be a valid IP"],
+        );
+        check(
+            json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.2"]}),
+            &["spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`"],
+        );
+        check(
+            json!({"externalIPs": ["x", "127.0.0.1"]}),
+            &[
+                "spec.externalIPs[0]: Invalid value: \"x\": must be a valid IP",
+                "spec.externalIPs[1]: Invalid value: \"127.0.0.1\": may not be",
+            ],
+        );
+        check(
+            json!({"ipFamilies": ["IPv4", "IPv4", "X"]}),
+            &[
+                "spec.ipFamilies[1]: Duplicate value: \"IPv4\"",
+                "spec.ipFamilies[2]: Unsupported value: \"X\"",
+            ],
+        );
+        check(
+            json!({"selector": {"a b": "c"}}),
+            &["spec.selector: Invalid value: \"a b\": name part"],
+        );
     }
 
     #[test]
     fn affinity_and_policies() {
-        check(json!({"sessionAffinity": "Cookie"}), &["spec.sessionAffinity: Unsupported value: \"Cookie\": supported values: \"ClientIP\", \"None\""]);
+        check(
+            json!({"sessionAffinity": "Cookie"}),
+            &[
+                "spec.sessionAffinity: Unsupported value: \"Cookie\": supported values: \"ClientIP\", \"None\"",
+            ],
+        );
         check(
             json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}),
-            &["spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400"],
+            &[
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400",
+            ],
         );
-        check(json!({"externalTrafficPolicy": "Local"}), &["spec.externalTrafficPolicy: Forbidden: may only be set for externally-accessible services"]);
-        check(json!({"type": "NodePort", "externalTrafficPolicy": "Some"}), &["spec.externalTrafficPolicy: Unsupported value: \"Some\""]);
-        check(json!({"internalTrafficPolicy": "Some"}), &["spec.internalTrafficPolicy: Unsupported value: \"Some\""]);
-        check(json!({"trafficDistribution": "Far"}), &["spec.trafficDistribution: Unsupported value: \"Far\""]);
-        check(json!({"healthCheckNodePort": 30000}), &["spec.healthCheckNodePort: Invalid value: 30000: may only be set when"]);
-        check(json!({"loadBalancerSourceRanges": ["10.0.0.0"], "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b"}), &[
-            "spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
-            "spec.loadBalancerSourceRanges[0]: Invalid value: \"10.0.0.0\": must be a valid CIDR",
-            "spec.allocateLoadBalancerNodePorts: Forbidden: may only be used",
-            "spec.loadBalancerClass: Forbidden: may only be used",
-        ]);
-        check(json!({"type": "LoadBalancer", "loadBalancerSourceRanges": [" 10.0.0.0/8 "], "loadBalancerClass": "a/b"}), &[]);
+        check(
+            json!({"externalTrafficPolicy": "Local"}),
+            &[
+                "spec.externalTrafficPolicy: Forbidden: may only be set for externally-accessible services",
+            ],
+        );
+        check(
+            json!({"type": "NodePort", "externalTrafficPolicy": "Some"}),
+            &["spec.externalTrafficPolicy: Unsupported value: \"Some\""],
+        );
+        check(
+            json!({"internalTrafficPolicy": "Some"}),
+            &["spec.internalTrafficPolicy: Unsupported value: \"Some\""],
+        );
+        check(
+            json!({"trafficDistribution": "Far"}),
+            &["spec.trafficDistribution: Unsupported value: \"Far\""],
+        );
+        check(
+            json!({"healthCheckNodePort": 30000}),
+            &["spec.healthCheckNodePort: Invalid value: 30000: may only be set when"],
+        );
+        check(
+            json!({"loadBalancerSourceRanges": ["10.0.0.0"], "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b"}),
+            &[
+                "spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+                "spec.loadBalancerSourceRanges[0]: Invalid value: \"10.0.0.0\": must be a valid CIDR",
+                "spec.allocateLoadBalancerNodePorts: Forbidden: may only be used",
+                "spec.loadBalancerClass: Forbidden: may only be used",
+            ],
+        );
+        check(
+            json!({"type": "LoadBalancer", "loadBalancerSourceRanges": [" 10.0.0.0/8 "], "loadBalancerClass": "a/b"}),
+            &[],
+        );
     }
 
     #[test]
     fn the_address_stays() {
         let with = |ip: &str| json!({"spec": {"ports": [{"port": 80}], "clusterIP": ip}});
-        let check = |old: Value, new: Value, expected: &[&str]| check_update(&ServiceStrategy, &old, &new, expected);
+        let check = |old: Value, new: Value, expected: &[&str]| {
+            check_update(&ServiceStrategy, &old, &new, expected)
+        };
         check(with("10.96.0.1"), with("10.96.0.1"), &[]);
-        check(with("10.96.0.1"), json!({"spec": {"ports": [{"port": 81}]}}), &[]);
-        check(with("10.96.0.1"), with("10.96.0.2"), &["spec.clusterIPs[0]: Invalid value: [\"10.96.0.2\"]: may not change once set"]);
-        check(with("None"), with("10.96.0.2"), &["spec.clusterIPs[0]: Invalid value: [\"10.96.0.2\"]: may not change once set"]);
+        check(
+            with("10.96.0.1"),
+            json!({"spec": {"ports": [{"port": 81}]}}),
+            &[],
+        );
+        check(
+            with("10.96.0.1"),
+            with("10.96.0.2"),
+            &["spec.clusterIPs[0]: Invalid value: [\"10.96.0.2\"]: may not change once set"],
+        );
+        check(
+            with("None"),
+            with("10.96.0.2"),
+            &["spec.clusterIPs[0]: Invalid value: [\"10.96.0.2\"]: may not change once set"],
+        );
         check(
             json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "a/b", "ports": [{"port": 80}]}}),
             json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "a/c", "ports": [{"port": 80}]}}),
@@ -432,9 +558,13 @@ mod tests {
     #[test]
     fn balancers_have_addresses() {
         let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "1.1"}, {"hostname": "1.1.1.1"}, {"hostname": "lb.example"}]}}});
-        compare(&status, &validate_status(&object(&status)), &[
-            "status.loadBalancer.ingress[0].ip: Invalid value: \"1.1\"",
-            "status.loadBalancer.ingress[1].hostname: Invalid value: \"1.1.1.1\": must be a DNS name",
-        ]);
+        compare(
+            &status,
+            &validate_status(&object(&status)),
+            &[
+                "status.loadBalancer.ingress[0].ip: Invalid value: \"1.1\"",
+                "status.loadBalancer.ingress[1].hostname: Invalid value: \"1.1.1.1\": must be a DNS name",
+            ],
+        );
     }
 }
