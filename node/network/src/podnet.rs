@@ -399,6 +399,14 @@ impl PodNet {
         }
     }
 
+    /// Whether something answers on this port of a pod of this node.
+    pub fn is_listening(&self, at: SocketAddr) -> bool {
+        self.pods
+            .load()
+            .get(&at.ip())
+            .is_some_and(|ports| ports.load().iter().any(|(port, _)| *port == at.port()))
+    }
+
     /// Hands a request to a pod of this node: a function call. For tunnels and probes, which know
     /// the very pod they want.
     ///

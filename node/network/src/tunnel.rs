@@ -66,7 +66,7 @@ pub async fn exchange<F>(
 where
     F: Future<Output = Result<Response<Body>, WireError>>,
 {
-    let failed = |why: String| {
+    let failed = move |why: String| {
         Undelivered::Failed(SendError::Failed {
             to: to.to_string(),
             why,
