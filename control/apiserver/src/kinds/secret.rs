@@ -126,17 +126,15 @@ fn validate_type(secret: &Secret, errors: &mut ErrorList) {
         }
         "kubernetes.io/dockercfg" => validate_json(".dockercfg", &value, errors),
         "kubernetes.io/dockerconfigjson" => validate_json(".dockerconfigjson", &value, errors),
-        "kubernetes.io/basic-auth" => {
-            // One of the two is enough: a token needs no name.
-            if value("username").is_none() && value("password").is_none() {
-                require("username");
-                require("password");
-            }
+        // One of the two is enough: a token needs no name.
+        "kubernetes.io/basic-auth"
+            if value("username").is_none() && value("password").is_none() =>
+        {
+            require("username");
+            require("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if value("ssh-privatekey").is_none_or(|key| key.is_empty()) {
-                errors.required(path("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if value("ssh-privatekey").is_none_or(|key| key.is_empty()) => {
+            errors.required(path("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             require("tls.crt");

@@ -13,6 +13,8 @@ const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_BYTES_MAX: usize = 2048;
 
+type Rule = fn(&str) -> names::Problems;
+
 pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     one_of(
         spec.restart_policy.as_deref(),
@@ -44,7 +46,7 @@ pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
         errors.invalid_each(&path, kind, names::qualified_name(kind));
     }
     validate_scheduling_gates(spec, &path.child("schedulingGates"), errors);
-    let names: [(&str, Option<&str>, fn(&str) -> names::Problems); 6] = [
+    let names: [(&str, Option<&str>, Rule); 6] = [
         (
             "serviceAccountName",
             text(&spec.service_account_name),
