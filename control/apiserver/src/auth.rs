@@ -31,10 +31,14 @@ impl User {
             return user.clone();
         }
         match extensions.get::<PeerIdentity>() {
-            Some(peer) => {
-                User { name: peer.common_name.clone(), groups: peer.organizations.clone() }
-            }
-            None => User { name: String::new(), groups: Vec::new() },
+            Some(peer) => User {
+                name: peer.common_name.clone(),
+                groups: peer.organizations.clone(),
+            },
+            None => User {
+                name: String::new(),
+                groups: Vec::new(),
+            },
         }
     }
 
@@ -99,7 +103,8 @@ fn node_may(node: &str, action: Action<'_>, reads: bool) -> bool {
             action.verb == "create" || (action.name == node && action.verb != "delete")
         }
         ("coordination.k8s.io", "leases", "") => {
-            action.namespace == "kube-node-lease" && (action.verb == "create" || action.name == node)
+            action.namespace == "kube-node-lease"
+                && (action.verb == "create" || action.name == node)
         }
         ("", "events", "") => matches!(action.verb, "create" | "patch" | "update") || reads,
         ("", "pods", "status") => true,
@@ -116,7 +121,11 @@ fn node_may(node: &str, action: Action<'_>, reads: bool) -> bool {
 
 /// The sentence that refuses `action`.
 pub fn refusal(user: &User, action: Action<'_>) -> String {
-    let who = if user.is_anonymous() { "system:anonymous" } else { &user.name };
+    let who = if user.is_anonymous() {
+        "system:anonymous"
+    } else {
+        &user.name
+    };
     let resource = if action.subresource.is_empty() {
         action.resource.to_owned()
     } else {
@@ -138,7 +147,10 @@ mod tests {
     use super::*;
 
     fn check(user: &str, group: &str, action: &str, expect: bool) {
-        let user = User { name: user.to_owned(), groups: vec![group.to_owned()] };
+        let user = User {
+            name: user.to_owned(),
+            groups: vec![group.to_owned()],
+        };
         let mut words = action.split_whitespace();
         let verb = words.next().unwrap();
         let (resource, name) = (words.next().unwrap(), words.next().unwrap_or(""));
@@ -149,8 +161,19 @@ mod tests {
             "deployments" => "apps",
             _ => "",
         };
-        let namespace = if resource == "leases" { "kube-node-lease" } else { "default" };
-        let action = Action { verb, group, resource, subresource, namespace, name };
+        let namespace = if resource == "leases" {
+            "kube-node-lease"
+        } else {
+            "default"
+        };
+        let action = Action {
+            verb,
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+        };
         assert_eq!(allowed(&user, action), expect, "{user:?} {action:?}");
     }
 

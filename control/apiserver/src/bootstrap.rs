@@ -24,11 +24,25 @@ const API_SERVICE_IP: &str = "10.96.0.1";
 /// The store's.
 pub async fn run(registry: &Registry, api: Option<(IpAddr, u16)>) -> Result<()> {
     for name in NAMESPACES {
-        let meta = ObjectMeta { name: Some((*name).to_owned()), ..ObjectMeta::default() };
-        let namespace = Namespace { metadata: meta, ..Namespace::default() };
-        ensure(registry, ("", "v1", "namespaces"), None, Box::new(namespace)).await?;
+        let meta = ObjectMeta {
+            name: Some((*name).to_owned()),
+            ..ObjectMeta::default()
+        };
+        let namespace = Namespace {
+            metadata: meta,
+            ..Namespace::default()
+        };
+        ensure(
+            registry,
+            ("", "v1", "namespaces"),
+            None,
+            Box::new(namespace),
+        )
+        .await?;
     }
-    let Some((address, port)) = api else { return Ok(()) };
+    let Some((address, port)) = api else {
+        return Ok(());
+    };
     let meta = || ObjectMeta {
         name: Some("kubernetes".to_owned()),
         namespace: Some("default".to_owned()),
@@ -55,13 +69,22 @@ pub async fn run(registry: &Registry, api: Option<(IpAddr, u16)>) -> Result<()> 
         }),
         ..Service::default()
     };
-    ensure(registry, ("", "v1", "services"), Some("default"), Box::new(service)).await?;
+    ensure(
+        registry,
+        ("", "v1", "services"),
+        Some("default"),
+        Box::new(service),
+    )
+    .await?;
     if address.is_loopback() {
         // An endpoint may not be on loopback: pods have no such neighbour.
         return Ok(());
     }
     let mut metadata = meta();
-    let label = ("kubernetes.io/service-name".to_owned(), "kubernetes".to_owned());
+    let label = (
+        "kubernetes.io/service-name".to_owned(),
+        "kubernetes".to_owned(),
+    );
     metadata.labels.get_or_insert_default().extend([label]);
     let slice = EndpointSlice {
         metadata,
@@ -87,9 +110,14 @@ async fn ensure(
     namespace: Option<&str>,
     object: Box<dyn AnyObject>,
 ) -> Result<()> {
-    let Some(resource) = registry.resource(group, version, plural) else { return Ok(()) };
+    let Some(resource) = registry.resource(group, version, plural) else {
+        return Ok(());
+    };
     let object: BoxObject = object;
-    match registry.create(resource, namespace, object, &WriteOptions::default()).await {
+    match registry
+        .create(resource, namespace, object, &WriteOptions::default())
+        .await
+    {
         Err(error) if error.reason != "AlreadyExists" => Err(error),
         _ => Ok(()),
     }

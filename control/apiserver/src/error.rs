@@ -34,12 +34,22 @@ impl std::error::Error for ApiError {}
 
 /// `pods` or `deployments.apps`: how messages name a resource.
 pub fn qualified(resource: &str, group: &str) -> String {
-    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        ApiError { code, reason, message: message.into(), details: None, continue_token: None }
+        ApiError {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continue_token: None,
+        }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -96,23 +106,31 @@ impl ApiError {
 
     /// 404: no such path.
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
-            .about("", "", "")
-            .cause("UnexpectedServerResponse", "404 page not found".into(), None)
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .about("", "", "")
+        .cause(
+            "UnexpectedServerResponse",
+            "404 page not found".into(),
+            None,
+        )
     }
 
     /// 405: the resource is there, the verb is not for it.
     pub fn method_not_allowed(group: &str, resource: &str, verb: &str) -> Self {
-        let message =
-            format!("{verb} is not supported on resources of kind {:?}", qualified(resource, group));
+        let message = format!(
+            "{verb} is not supported on resources of kind {:?}",
+            qualified(resource, group)
+        );
         Self::new(405, "MethodNotAllowed", message).about(group, resource, "")
     }
 
     /// 406: none of the accepted representations can be made.
     pub fn not_acceptable(supported: &str) -> Self {
-        let message = format!(
-            "only the following media types are accepted: {supported}"
-        );
+        let message = format!("only the following media types are accepted: {supported}");
         Self::new(406, "NotAcceptable", message)
     }
 
@@ -182,8 +200,12 @@ impl ApiError {
 
     /// 500: our fault.
     pub fn internal(message: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
-            .cause("", message.to_string(), None)
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+        )
+        .cause("", message.to_string(), None)
     }
 
     /// 503: not now; a retry may help.
@@ -198,9 +220,17 @@ impl ApiError {
 
     /// 504: the client knows a resourceVersion that this server has not reached.
     pub fn version_too_large(asked: u64, current: u64) -> Self {
-        Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
-            .cause("ResourceVersionTooLarge", "Too large resource version".into(), None)
-            .retry_after(1)
+        Self::new(
+            504,
+            "Timeout",
+            format!("Too large resource version: {asked}, current: {current}"),
+        )
+        .cause(
+            "ResourceVersionTooLarge",
+            "Too large resource version".into(),
+            None,
+        )
+        .retry_after(1)
     }
 
     /// The `Status` object that clients decode.

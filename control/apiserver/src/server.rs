@@ -47,12 +47,11 @@ impl ApiServer {
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
         let table = Table::new(builtin());
-        let storage =
-            Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
+        let storage = Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
         let row = |plural: &str| {
-            table.row_of("", plural).ok_or_else(|| {
-                ApiError::internal(format!("the kind {plural} is not registered"))
-            })
+            table
+                .row_of("", plural)
+                .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
         let services = storage.cache(row("services")?).snapshot();
         let services: Vec<Service> = services
@@ -63,9 +62,19 @@ impl ApiServer {
         let admission = Admission::new(storage.cache(row("namespaces")?).clone(), addresses);
         let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;
-        tokio::spawn(upkeep::run(registry.clone(), config.shutdown.clone()));
-        let api = Api::new(registry, config.node_client, config.shutdown);
-        Ok(ApiServer { router: api.router(config.images.router()) })
+        let api = Api::new(
+            registry.clone(),
+            config.node_client,
+            config.shutdown.clone(),
+        );
+        tokio::spawn(upkeep::run(
+            registry,
+            api.documents().clone(),
+            config.shutdown,
+        ));
+        Ok(ApiServer {
+            router: api.router(config.images.router()),
+        })
     }
 
     /// The whole API. Identities are read from `euston_tls::PeerIdentity` in the

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::openapi::OpenApi;
 use crate::registry::options::Deletion;
 use crate::registry::{Registry, Resource};
 use crate::storage::{Entry, ObjectKey};
@@ -21,8 +22,12 @@ const COMPACT_EVERY: Duration = Duration::from_secs(60);
 const EVENT_TTL_SECONDS: i64 = 3600;
 const EVENTS_EVERY: Duration = Duration::from_secs(60);
 
+/// OpenAPI documents that nobody has asked for in this long are dropped; they are
+/// made again in some ten milliseconds.
+const DOCUMENTS_IDLE: Duration = Duration::from_secs(120);
+
 /// Runs until `shutdown`.
-pub async fn run(registry: Arc<Registry>, shutdown: CancellationToken) {
+pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: CancellationToken) {
     let mut compact = tokio::time::interval(COMPACT_EVERY);
     let mut events = tokio::time::interval(EVENTS_EVERY);
     events.reset();
@@ -44,6 +49,7 @@ pub async fn run(registry: Arc<Registry>, shutdown: CancellationToken) {
                 }
             }
             _ = events.tick() => {
+                documents.trim(DOCUMENTS_IDLE);
                 if let Some(resource) = registry.resource("", "v1", "events") {
                     expire(&registry, resource, &shutdown).await;
                 }
@@ -78,8 +84,13 @@ async fn expire(registry: &Registry, resource: Resource<'_>, shutdown: &Cancella
 /// When an event was last written, in seconds since 1970.
 fn last_seen(resource: Resource<'_>, entry: &Entry) -> Option<i64> {
     let object = resource.kind.rules.decode_stored(&entry.value).ok()?;
-    let event = object.as_any().downcast_ref::<k8s_openapi::api::core::v1::Event>()?;
-    let micro = event.series.as_ref().and_then(|s| s.last_observed_time.as_ref());
+    let event = object
+        .as_any()
+        .downcast_ref::<k8s_openapi::api::core::v1::Event>()?;
+    let micro = event
+        .series
+        .as_ref()
+        .and_then(|s| s.last_observed_time.as_ref());
     let times = [
         event.last_timestamp.as_ref().map(|t| t.0),
         micro.map(|t| t.0),

@@ -26,7 +26,10 @@ pub struct Admission {
 impl Admission {
     /// A chain that looks namespaces up in `namespaces` and gives out `addresses`.
     pub fn new(namespaces: Arc<ResourceCache>, addresses: Arc<ServiceAddresses>) -> Self {
-        Admission { namespaces, addresses }
+        Admission {
+            namespaces,
+            addresses,
+        }
     }
 
     /// Refuses new objects in namespaces that are missing or terminating. Returns the

@@ -20,7 +20,10 @@ pub(super) fn check(
         return Err(ApiError::not_found("", "namespaces", name));
     };
     let fields = &entry.attrs(namespaces.kind()).fields;
-    if fields.iter().any(|(label, value)| *label == "status.phase" && value == "Terminating") {
+    if fields
+        .iter()
+        .any(|(label, value)| *label == "status.phase" && value == "Terminating")
+    {
         let names = &resource.kind.names;
         let why = format!(
             "unable to create new content in namespace {name} because it is being terminated"
@@ -34,5 +37,9 @@ pub(super) fn check(
         }]);
         return Err(error);
     }
-    Ok(vec![format!("{}{}", prefix(namespaces.kind()), key.as_str())])
+    Ok(vec![format!(
+        "{}{}",
+        prefix(namespaces.kind()),
+        key.as_str()
+    )])
 }

@@ -33,7 +33,11 @@ struct Pool {
 
 impl Pool {
     fn new(first: u32, last: u32) -> Self {
-        Pool { used: BTreeSet::new(), dynamic: (first, last), next: first }
+        Pool {
+            used: BTreeSet::new(),
+            dynamic: (first, last),
+            next: first,
+        }
     }
 
     /// The next free number, going round, so that one just freed is not reused at once.
@@ -41,7 +45,11 @@ impl Pool {
         let (first, last) = self.dynamic;
         for _ in first..=last {
             let candidate = self.next;
-            self.next = if candidate == last { first } else { candidate + 1 };
+            self.next = if candidate == last {
+                first
+            } else {
+                candidate + 1
+            };
             if self.used.insert(candidate) {
                 return Some(candidate);
             }
@@ -110,7 +118,9 @@ impl ServiceAddresses {
             pools.ips.used.extend(held.ips);
             pools.ports.used.extend(held.ports);
         }
-        Arc::new(ServiceAddresses { pools: Mutex::new(pools) })
+        Arc::new(ServiceAddresses {
+            pools: Mutex::new(pools),
+        })
     }
 
     pub(super) fn release(&self, service: &Service) {
@@ -141,15 +151,31 @@ impl ServiceAddresses {
         drop(pools);
         let after = held_by(service);
         let given_up = Held {
-            ips: before.ips.into_iter().filter(|ip| !after.ips.contains(ip)).collect(),
-            ports: before.ports.into_iter().filter(|p| !after.ports.contains(p)).collect(),
+            ips: before
+                .ips
+                .into_iter()
+                .filter(|ip| !after.ips.contains(ip))
+                .collect(),
+            ports: before
+                .ports
+                .into_iter()
+                .filter(|p| !after.ports.contains(p))
+                .collect(),
         };
-        Reservation { from: Some(self.clone()), taken, given_up }
+        Reservation {
+            from: Some(self.clone()),
+            taken,
+            given_up,
+        }
     }
 }
 
 fn kind_of(service: &Service) -> &str {
-    service.spec.as_ref().and_then(|s| s.type_.as_deref()).unwrap_or("ClusterIP")
+    service
+        .spec
+        .as_ref()
+        .and_then(|s| s.type_.as_deref())
+        .unwrap_or("ClusterIP")
 }
 
 fn has_node_ports(service: &Service) -> bool {
@@ -165,8 +191,13 @@ fn has_node_ports(service: &Service) -> bool {
 }
 
 fn held_by(service: &Service) -> Held {
-    let Some(spec) = &service.spec else { return Held::default() };
-    let ips = spec.cluster_ip.iter().filter_map(|ip| ip.parse::<Ipv4Addr>().ok());
+    let Some(spec) = &service.spec else {
+        return Held::default();
+    };
+    let ips = spec
+        .cluster_ip
+        .iter()
+        .filter_map(|ip| ip.parse::<Ipv4Addr>().ok());
     let ports = spec.ports.iter().flatten().filter_map(|p| p.node_port);
     Held {
         ips: ips.map(u32::from).collect(),
@@ -183,7 +214,9 @@ fn reserve_ip(
     errors: &mut ErrorList,
 ) {
     let external = kind_of(service) == "ExternalName";
-    let Some(spec) = &mut service.spec else { return };
+    let Some(spec) = &mut service.spec else {
+        return;
+    };
     if external {
         // A Service that turns into a mere name gives its address up.
         if old.is_some_and(|o| kind_of(o) != "ExternalName") {
@@ -243,8 +276,12 @@ fn reserve_ports(
 ) {
     let wanted = has_node_ports(service);
     let had = old.is_some_and(has_node_ports);
-    let Some(spec) = &mut service.spec else { return };
-    let old_ports = old.and_then(|o| o.spec.as_ref()).and_then(|s| s.ports.as_ref());
+    let Some(spec) = &mut service.spec else {
+        return;
+    };
+    let old_ports = old
+        .and_then(|o| o.spec.as_ref())
+        .and_then(|s| s.ports.as_ref());
     let ports_path = Path::new("spec").child("ports");
     for (i, port) in spec.ports.iter_mut().flatten().enumerate() {
         let given = port.node_port.filter(|&p| p != 0);
@@ -258,7 +295,10 @@ fn reserve_ports(
         }
         let path = ports_path.index(i).child("nodePort");
         let kept = || {
-            old_ports?.iter().find(|o| o.port == port.port && o.protocol == port.protocol)?.node_port
+            old_ports?
+                .iter()
+                .find(|o| o.port == port.port && o.protocol == port.protocol)?
+                .node_port
         };
         match given.or_else(kept).filter(|&p| p != 0) {
             None => match pool.take_any() {
@@ -266,7 +306,11 @@ fn reserve_ports(
                     taken.ports.push(number);
                     port.node_port = Some(number.cast_signed());
                 }
-                None => errors.invalid(path, 0, "failed to allocate a nodePort: 30000-32767 is full"),
+                None => errors.invalid(
+                    path,
+                    0,
+                    "failed to allocate a nodePort: 30000-32767 is full",
+                ),
             },
             Some(asked) => {
                 port.node_port = Some(asked);
@@ -342,9 +386,17 @@ mod tests {
     fn a_dropped_reservation_undoes_itself() {
         let addresses = ServiceAddresses::new(std::iter::empty());
         let mut errors = ErrorList::new();
-        drop(addresses.reserve(&mut service("NodePort", Some("10.96.0.9"), &[30_001]), None, &mut errors));
+        drop(addresses.reserve(
+            &mut service("NodePort", Some("10.96.0.9"), &[30_001]),
+            None,
+            &mut errors,
+        ));
         addresses
-            .reserve(&mut service("NodePort", Some("10.96.0.9"), &[30_001]), None, &mut errors)
+            .reserve(
+                &mut service("NodePort", Some("10.96.0.9"), &[30_001]),
+                None,
+                &mut errors,
+            )
             .keep();
         assert!(errors.is_empty(), "{errors}");
     }
@@ -364,10 +416,16 @@ mod tests {
 
         let mut plain = old.clone();
         plain.spec.as_mut().unwrap().type_ = Some("ClusterIP".to_owned());
-        addresses.reserve(&mut plain, Some(&old), &mut errors).keep();
+        addresses
+            .reserve(&mut plain, Some(&old), &mut errors)
+            .keep();
         assert_eq!(spec(&plain).ports.as_ref().unwrap()[0].node_port, None);
         addresses
-            .reserve(&mut service("NodePort", None, &[port.unwrap()]), None, &mut errors)
+            .reserve(
+                &mut service("NodePort", None, &[port.unwrap()]),
+                None,
+                &mut errors,
+            )
             .keep();
         assert!(errors.is_empty(), "{errors}");
     }
@@ -376,7 +434,11 @@ mod tests {
     fn numbers_out_of_range_are_refused() {
         let addresses = ServiceAddresses::new(std::iter::empty());
         let mut errors = ErrorList::new();
-        drop(addresses.reserve(&mut service("NodePort", Some("10.97.0.1"), &[80]), None, &mut errors));
+        drop(addresses.reserve(
+            &mut service("NodePort", Some("10.97.0.1"), &[80]),
+            None,
+            &mut errors,
+        ));
         let text = errors.to_string();
         assert!(text.contains("10.96.0.0/16"), "{text}");
         assert!(text.contains("30000-32767"), "{text}");

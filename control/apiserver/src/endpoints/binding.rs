@@ -61,7 +61,11 @@ pub async fn bind(
                     &format!("pod {name} is already assigned to node {assigned:?}"),
                 ));
             }
-            if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+            if spec
+                .scheduling_gates
+                .as_ref()
+                .is_some_and(|gates| !gates.is_empty())
+            {
                 return Err(resource.conflict(
                     name,
                     &format!("pod {name} has non-empty .spec.schedulingGates"),
@@ -69,19 +73,28 @@ pub async fn bind(
             }
             spec.node_name = Some(node.clone());
             if let Some(annotations) = &binding.metadata.annotations {
-                pod.metadata.annotations.get_or_insert_default().extend(annotations.clone());
+                pod.metadata
+                    .annotations
+                    .get_or_insert_default()
+                    .extend(annotations.clone());
             }
             mark_scheduled(pod);
             Ok((new, precondition.clone(), Vec::new()))
         })
         .await?;
-    let status = Status { status: Some("Success".to_owned()), ..Status::default() };
+    let status = Status {
+        status: Some("Success".to_owned()),
+        ..Status::default()
+    };
     respond::serialized(StatusCode::CREATED, &status)
 }
 
 fn mark_scheduled(pod: &mut Pod) {
-    let conditions =
-        pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    let conditions = pod
+        .status
+        .get_or_insert_default()
+        .conditions
+        .get_or_insert_default();
     conditions.retain(|c| c.type_ != "PodScheduled");
     conditions.push(PodCondition {
         type_: "PodScheduled".to_owned(),
@@ -107,12 +120,17 @@ pub async fn finalize(
     let json = body::read_object(headers, request).await?;
     let (mut object, _) = registry.decode(resource, &json, options.validation)?;
     let precondition = Precondition::of(object.as_ref());
-    let finalizers = typed::<Namespace>(&mut object)?.spec.clone().and_then(|s| s.finalizers);
+    let finalizers = typed::<Namespace>(&mut object)?
+        .spec
+        .clone()
+        .and_then(|s| s.finalizers);
     let done = registry
         .update(resource, key, Part::Computed, &options, |old, _| {
             let mut new = old.clone_box();
-            typed::<Namespace>(&mut new)?.spec.get_or_insert_default().finalizers =
-                finalizers.clone();
+            typed::<Namespace>(&mut new)?
+                .spec
+                .get_or_insert_default()
+                .finalizers = finalizers.clone();
             Ok((new, precondition.clone(), Vec::new()))
         })
         .await?;
@@ -120,5 +138,8 @@ pub async fn finalize(
 }
 
 fn typed<T: 'static>(object: &mut BoxObject) -> Result<&mut T> {
-    object.as_any_mut().downcast_mut::<T>().ok_or_else(ApiError::no_such_path)
+    object
+        .as_any_mut()
+        .downcast_mut::<T>()
+        .ok_or_else(ApiError::no_such_path)
 }

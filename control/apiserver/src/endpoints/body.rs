@@ -48,5 +48,7 @@ pub fn yaml_to_json(yaml: &[u8]) -> Result<Bytes> {
         .map_err(|e| ApiError::bad_request(format!("the YAML is not UTF-8: {e}")))?;
     let value: serde_json::Value = serde_saphyr::from_str(text)
         .map_err(|e| ApiError::bad_request(format!("the YAML cannot be read: {e}")))?;
-    serde_json::to_vec(&value).map(Bytes::from).map_err(ApiError::internal)
+    serde_json::to_vec(&value)
+        .map(Bytes::from)
+        .map_err(ApiError::internal)
 }

@@ -17,8 +17,7 @@ use crate::registry::kind::{Kind, VERBS};
 /// The Kubernetes version whose API this is.
 pub const GIT_VERSION: &str = concat!("v1.37.0+euston-", env!("CARGO_PKG_VERSION"));
 
-const AGGREGATED: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 struct Document {
     body: Bytes,
@@ -31,7 +30,11 @@ impl Document {
         let body = value.to_string();
         let digest = Sha256::digest(body.as_bytes());
         let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-        Document { body: body.into(), etag: format!("\"{hex}\""), content_type }
+        Document {
+            body: body.into(),
+            etag: format!("\"{hex}\""),
+            content_type,
+        }
     }
 }
 
@@ -47,7 +50,12 @@ impl Discovery {
         let mut groups: BTreeMap<&str, BTreeMap<&str, Vec<&Kind>>> = BTreeMap::new();
         for kind in kinds {
             let names = &kind.names;
-            groups.entry(&names.group).or_default().entry(&names.version).or_default().push(kind);
+            groups
+                .entry(&names.group)
+                .or_default()
+                .entry(&names.version)
+                .or_default()
+                .push(kind);
         }
         let mut classic = BTreeMap::new();
         let mut add = |path: String, value: Value| {
@@ -63,7 +71,10 @@ impl Discovery {
                 let (path, group_version) = if group.is_empty() {
                     (format!("/api/{version}"), (*version).to_owned())
                 } else {
-                    (format!("/apis/{group}/{version}"), format!("{group}/{version}"))
+                    (
+                        format!("/apis/{group}/{version}"),
+                        format!("{group}/{version}"),
+                    )
                 };
                 add(path, resource_list(&group_version, kinds));
             }
@@ -94,7 +105,10 @@ impl Discovery {
             ("/api", Document::new(&aggregated(&core), AGGREGATED)),
             ("/apis", Document::new(&aggregated(&others), AGGREGATED)),
         ]);
-        Discovery { aggregated, classic }
+        Discovery {
+            aggregated,
+            classic,
+        }
     }
 
     /// The document at a path, if it is one of discovery's.
@@ -106,7 +120,11 @@ impl Discovery {
         };
         let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
         let mut response = if known == Some(document.etag.as_str()) {
-            respond::typed(StatusCode::NOT_MODIFIED, document.content_type, Bytes::new())
+            respond::typed(
+                StatusCode::NOT_MODIFIED,
+                document.content_type,
+                Bytes::new(),
+            )
         } else {
             respond::typed(StatusCode::OK, document.content_type, document.body.clone())
         };
@@ -119,15 +137,19 @@ impl Discovery {
 /// True if the client takes aggregated discovery in its stable version, which comes
 /// before plain JSON wherever it is named.
 fn wants_aggregated(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).any(|accept| {
-        accept.split(',').any(|clause| {
-            let mut parts = clause.split(';').map(str::trim);
-            let all: Vec<&str> = parts.by_ref().collect();
-            all.contains(&"g=apidiscovery.k8s.io")
-                && all.contains(&"v=v2")
-                && all.contains(&"as=APIGroupDiscoveryList")
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .any(|accept| {
+            accept.split(',').any(|clause| {
+                let mut parts = clause.split(';').map(str::trim);
+                let all: Vec<&str> = parts.by_ref().collect();
+                all.contains(&"g=apidiscovery.k8s.io")
+                    && all.contains(&"v=v2")
+                    && all.contains(&"as=APIGroupDiscoveryList")
+            })
         })
-    })
 }
 
 fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
@@ -200,10 +222,12 @@ fn aggregated(groups: &[(&&str, &BTreeMap<&str, Vec<&Kind>>)]) -> Value {
 
 fn aggregated_resource(kind: &Kind) -> Value {
     let names = &kind.names;
-    let own = (names.group.as_str(), names.version.as_str(), names.kind.as_str());
-    let response_kind = |(group, version, kind): (&str, &str, &str)| {
-        json!({ "group": group, "version": version, "kind": kind })
-    };
+    let own = (
+        names.group.as_str(),
+        names.version.as_str(),
+        names.kind.as_str(),
+    );
+    let response_kind = |(group, version, kind): (&str, &str, &str)| json!({ "group": group, "version": version, "kind": kind });
     let mut resource = json!({
         "resource": names.plural,
         "responseKind": response_kind(own),

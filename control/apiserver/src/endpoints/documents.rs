@@ -49,8 +49,13 @@ pub async fn respond(
     headers: &HeaderMap,
     query: &Query,
 ) -> Result<Response> {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let protobuf = accept.contains("proto-openapi.spec.v2@v1.0+protobuf");
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    // kubectl asks with an @ that is no part of a media type, and wants it answered without.
+    let protobuf =
+        accept.contains("proto-openapi.spec.v2@v1.0+protobuf") || accept.contains(V2_PROTOBUF);
     let documents = documents.clone();
     let wanted = path.trim_end_matches('/').to_owned();
     let made = tokio::task::spawn_blocking(move || find(&documents, &wanted, protobuf))
@@ -68,7 +73,11 @@ pub async fn respond(
     respond::header(&mut response, http::header::VARY, "Accept");
     if query.get("hash") == Some(&*document.etag) {
         // The URL names this very content, so it may be kept: a year, as Kubernetes says.
-        respond::header(&mut response, http::header::CACHE_CONTROL, "public, immutable");
+        respond::header(
+            &mut response,
+            http::header::CACHE_CONTROL,
+            "public, immutable",
+        );
         let year = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365);
         let expires = year.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         respond::header(&mut response, EXPIRES, &expires);

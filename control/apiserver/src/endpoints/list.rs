@@ -44,13 +44,19 @@ const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 impl Continue {
     fn encode(rv: i64, start: &str) -> String {
-        let token = Continue { v: TOKEN_VERSION.to_owned(), rv, start: start.to_owned() };
+        let token = Continue {
+            v: TOKEN_VERSION.to_owned(),
+            rv,
+            start: start.to_owned(),
+        };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
     fn decode(text: &str, within: &str) -> Result<Self> {
         let bad = || ApiError::bad_request(format!("continue key is not valid: {text:?}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| bad())?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|_| bad())?;
         let token: Continue = serde_json::from_slice(&bytes).map_err(|_| bad())?;
         let sound = token.v == TOKEN_VERSION
             && (token.rv > 0 || token.rv == -1)
@@ -74,9 +80,14 @@ impl ListOptions {
     /// 400 for contradictions and unknown words.
     pub fn parse(query: &Query) -> Result<Self> {
         let token = query.get("continue").map(str::to_owned);
-        let version = query.get("resourceVersion").map(parse_resource_version).transpose()?;
+        let version = query
+            .get("resourceVersion")
+            .map(parse_resource_version)
+            .transpose()?;
         if query.flag("sendInitialEvents")? {
-            return Err(ApiError::bad_request("sendInitialEvents is forbidden for list"));
+            return Err(ApiError::bad_request(
+                "sendInitialEvents is forbidden for list",
+            ));
         }
         let exact = match query.get("resourceVersionMatch") {
             None => false,
@@ -113,7 +124,12 @@ impl ListOptions {
             ));
         }
         let limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(usize::MAX);
-        Ok(ListOptions { limit, token, version, exact })
+        Ok(ListOptions {
+            limit,
+            token,
+            version,
+            exact,
+        })
     }
 }
 
@@ -139,26 +155,41 @@ pub async fn page(
     options: &ListOptions,
 ) -> Result<Page> {
     let within = selection.key_prefix();
-    let token = options.token.as_deref().map(|t| Continue::decode(t, &within)).transpose()?;
+    let token = options
+        .token
+        .as_deref()
+        .map(|t| Continue::decode(t, &within))
+        .transpose()?;
     let start = token.as_ref().map_or(within.clone(), |t| t.start.clone());
     let history = match &token {
         Some(token) => u64::try_from(token.rv).ok(),
         None => options.version.filter(|_| options.exact),
     };
     if let Some(revision) = history {
-        return history_page(registry, resource, selection, options, &within, start, revision).await;
+        return history_page(
+            registry, resource, selection, options, &within, start, revision,
+        )
+        .await;
     }
     match options.version {
         Some(0) => {}
         Some(version) => {
-            registry.storage().wait_for(version, WAIT_FOR_VERSION).await?;
+            registry
+                .storage()
+                .wait_for(version, WAIT_FOR_VERSION)
+                .await?;
         }
         None => {
             registry.storage().fresh().await?;
         }
     }
     let (snapshot, revision, _) = resource.cache.snapshot_and_cursor();
-    let mut page = Page { revision, entries: Vec::new(), token: None, remaining: None };
+    let mut page = Page {
+        revision,
+        entries: Vec::new(),
+        token: None,
+        remaining: None,
+    };
     let in_range = snapshot
         .range(ObjectKey::parse(&start)..)
         .take_while(|(key, _)| key.as_str().starts_with(&within));
@@ -193,10 +224,17 @@ async fn history_page(
     mut start: String,
     revision: u64,
 ) -> Result<Page> {
-    let mut page = Page { revision, entries: Vec::new(), token: None, remaining: None };
+    let mut page = Page {
+        revision,
+        entries: Vec::new(),
+        token: None,
+        remaining: None,
+    };
     loop {
-        let read =
-            registry.storage().page_at(resource.kind, within, &start, revision, HISTORY_PAGE).await;
+        let read = registry
+            .storage()
+            .page_at(resource.kind, within, &start, revision, HISTORY_PAGE)
+            .await;
         let (entries, more) = read.map_err(|mut error| {
             if error.reason == "Expired" {
                 // The client may go on with what is true now, and is told that it differs.
@@ -250,10 +288,15 @@ pub fn respond(
     let mut out = Vec::with_capacity(size + 256);
     let names = &resource.kind.names;
     let (kind, version) = match form {
-        Form::Metadata => ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned()),
+        Form::Metadata => (
+            "PartialObjectMetadata".to_owned(),
+            "meta.k8s.io/v1".to_owned(),
+        ),
         _ => (names.kind.clone(), names.api_version()),
     };
-    out.extend_from_slice(format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":"#).as_bytes());
+    out.extend_from_slice(
+        format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":"#).as_bytes(),
+    );
     serde_json::to_writer(&mut out, &meta).map_err(ApiError::internal)?;
     out.extend_from_slice(br#","items":["#);
     for (i, entry) in page.entries.iter().enumerate() {
@@ -276,7 +319,9 @@ mod tests {
     fn check(query: &str, expect: std::result::Result<(), &str>) {
         match (ListOptions::parse(&Query::parse(Some(query))), expect) {
             (Ok(_), Ok(())) => {}
-            (Err(error), Err(wanted)) => assert!(error.message.contains(wanted), "{query}: {error}"),
+            (Err(error), Err(wanted)) => {
+                assert!(error.message.contains(wanted), "{query}: {error}")
+            }
             (got, _) => panic!("{query}: {:?}", got.err()),
         }
     }
@@ -285,14 +330,29 @@ mod tests {
     fn list_options_are_checked_as_kubernetes_does() {
         check("limit=5&resourceVersion=0", Ok(()));
         check("resourceVersion=12&resourceVersionMatch=Exact", Ok(()));
-        check("resourceVersion=0&resourceVersionMatch=NotOlderThan", Ok(()));
-        check("resourceVersionMatch=Exact", Err("unless resourceVersion is provided"));
-        check("resourceVersion=0&resourceVersionMatch=Exact", Err("forbidden for resourceVersion"));
-        check("resourceVersion=1&resourceVersionMatch=Never", Err("Unsupported value: \"Never\""));
+        check(
+            "resourceVersion=0&resourceVersionMatch=NotOlderThan",
+            Ok(()),
+        );
+        check(
+            "resourceVersionMatch=Exact",
+            Err("unless resourceVersion is provided"),
+        );
+        check(
+            "resourceVersion=0&resourceVersionMatch=Exact",
+            Err("forbidden for resourceVersion"),
+        );
+        check(
+            "resourceVersion=1&resourceVersionMatch=Never",
+            Err("Unsupported value: \"Never\""),
+        );
         check("resourceVersion=007", Err("resourceVersion: Invalid value"));
         check("resourceVersion=x", Err("resourceVersion: Invalid value"));
         check("sendInitialEvents=true", Err("forbidden for list"));
-        check("continue=abc&resourceVersion=5", Err("not allowed when using continue"));
+        check(
+            "continue=abc&resourceVersion=5",
+            Err("not allowed when using continue"),
+        );
         check("limit=-1", Err("limit"));
     }
 
@@ -302,7 +362,13 @@ mod tests {
         let back = Continue::decode(&token, "a/").unwrap();
         assert_eq!((back.rv, back.start.as_str()), (7, "a/b"));
         assert!(Continue::decode(&token, "c/").is_err());
-        for bad in ["", "%%%", "e30", &Continue::encode(0, "a/b"), &Continue::encode(-2, "a/b")] {
+        for bad in [
+            "",
+            "%%%",
+            "e30",
+            &Continue::encode(0, "a/b"),
+            &Continue::encode(-2, "a/b"),
+        ] {
             assert!(Continue::decode(bad, "a/").is_err(), "{bad}");
         }
     }

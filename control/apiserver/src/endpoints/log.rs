@@ -25,7 +25,13 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// What of the query the node understands.
 const PASSED_ON: &[&str] = &[
-    "follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes",
+    "follow",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "timestamps",
+    "tailLines",
+    "limitBytes",
     "stream",
 ];
 
@@ -51,9 +57,15 @@ pub async fn get(
         query.flag(name)?;
     }
     if query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some() {
-        return Err(ApiError::bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        return Err(ApiError::bad_request(
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
     }
-    let node_name = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default();
+    let node_name = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.node_name.as_deref())
+        .unwrap_or_default();
     if node_name.is_empty() {
         // As Kubernetes: a pod that nobody runs has written nothing.
         return Ok(plain(StatusCode::OK, Body::empty()));
@@ -68,7 +80,9 @@ pub async fn get(
         "https://{host}/containerLogs/{namespace}/{pod_name}/{container}?{}",
         passed_on(query)
     );
-    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    let body = Empty::<Bytes>::new()
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let request = Request::get(&uri).body(body).map_err(ApiError::internal)?;
     let cannot = |why: &dyn std::fmt::Display| {
         ApiError::unavailable(format!(
@@ -96,23 +110,36 @@ pub async fn get(
 
 /// The part of the query that the node understands.
 fn passed_on(query: &Query) -> String {
-    let known = query.pairs().iter().filter(|(name, _)| PASSED_ON.contains(&name.as_str()));
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish()
+    let known = query
+        .pairs()
+        .iter()
+        .filter(|(name, _)| PASSED_ON.contains(&name.as_str()));
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(known)
+        .finish()
 }
 
 fn plain(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
     response
 }
 
 /// The container that is asked for, or the only one.
 fn container(pod: &Pod, pod_name: &str, asked: Option<&str>) -> Result<String> {
-    let Some(spec) = &pod.spec else { return Err(ApiError::internal("the pod has no spec")) };
+    let Some(spec) = &pod.spec else {
+        return Err(ApiError::internal("the pod has no spec"));
+    };
     let ordinary: Vec<&str> = spec.containers.iter().map(|c| c.name.as_str()).collect();
-    let init: Vec<&str> =
-        spec.init_containers.iter().flatten().map(|c| c.name.as_str()).collect();
+    let init: Vec<&str> = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|c| c.name.as_str())
+        .collect();
     match asked {
         Some(name) if ordinary.contains(&name) || init.contains(&name) => Ok(name.to_owned()),
         Some(name) => Err(ApiError::bad_request(format!(
@@ -126,7 +153,10 @@ fn container(pod: &Pod, pod_name: &str, asked: Option<&str>) -> Result<String> {
                     ordinary.join(" ")
                 );
                 if !init.is_empty() {
-                    message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+                    message.push_str(&format!(
+                        " or one of the init containers: [{}]",
+                        init.join(" ")
+                    ));
                 }
                 Err(ApiError::bad_request(message))
             }
@@ -136,10 +166,11 @@ fn container(pod: &Pod, pod_name: &str, asked: Option<&str>) -> Result<String> {
 
 /// Where the agent of a node listens.
 fn node_address(registry: &Registry, name: &str) -> Result<(IpAddr, u16)> {
-    let missing = |why: &str| {
-        ApiError::unavailable(format!("node {name:?} cannot be asked: {why}"))
-    };
-    let nodes = registry.resource("", "v1", "nodes").ok_or_else(|| missing("unknown kind"))?;
+    let missing =
+        |why: &str| ApiError::unavailable(format!("node {name:?} cannot be asked: {why}"));
+    let nodes = registry
+        .resource("", "v1", "nodes")
+        .ok_or_else(|| missing("unknown kind"))?;
     let entry = nodes
         .cache
         .get(&ObjectKey::new(None, name))

@@ -25,6 +25,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use euston_tls::HttpsClient;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +78,10 @@ impl Api {
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let kinds = registry.table().kinds();
-        let docs = kinds.iter().map(|kind| documents::resource_doc(kind)).collect();
+        let docs = kinds
+            .iter()
+            .map(|kind| documents::resource_doc(kind))
+            .collect();
         Arc::new(Api {
             discovery: Discovery::new(kinds),
             documents: Arc::new(OpenApi::new(docs)),
@@ -88,6 +92,11 @@ impl Api {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             shutdown,
         })
+    }
+
+    /// The documents at `/openapi`, for upkeep to trim.
+    pub fn documents(&self) -> &Arc<OpenApi> {
+        &self.documents
     }
 
     /// The routes. Images are served beside it, to those who are known.
@@ -128,7 +137,8 @@ impl Api {
             return Ok(response);
         }
         let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
-        self.resource(&user, &parts.method, &parts.headers, target, query, body).await
+        self.resource(&user, &parts.method, &parts.headers, target, query, body)
+            .await
     }
 
     async fn health(&self) -> Response {
@@ -152,9 +162,8 @@ impl Api {
             .registry
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
-        let not_allowed = || {
-            ApiError::method_not_allowed(&target.group, &target.resource, method.as_str())
-        };
+        let not_allowed =
+            || ApiError::method_not_allowed(&target.group, &target.resource, method.as_str());
         let watching = target.name.is_none() && query.flag("watch")?;
         let verb = target.verb(method, watching).ok_or_else(not_allowed)?;
         let action = Action {
@@ -167,7 +176,12 @@ impl Api {
         };
         if !auth::allowed(user, action) {
             let why = auth::refusal(user, action);
-            return Err(ApiError::forbidden(action.group, action.resource, action.name, &why));
+            return Err(ApiError::forbidden(
+                action.group,
+                action.resource,
+                action.name,
+                &why,
+            ));
         }
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
@@ -199,107 +213,35 @@ impl Api {
                 }
                 None => self.watch(resource, namespace, headers, &query).await?,
             };
-            return Ok(response.map(|body| Body::new(Held { body, _permit: permit })));
+            return Ok(response.map(|body| {
+                Body::new(Held {
+                    body,
+                    _permit: permit,
+                })
+            }));
         }
         let reading = matches!(verb, "get" | "list");
         let gate = if reading { &self.reads } else { &self.writes };
         let _permit = gate.try_acquire().map_err(|_| {
             ApiError::too_many_requests("too many requests are under way, please try again later")
         })?;
-        let work = self.call(resource, &target, sub, verb, method, headers, &query, body);
+        let call = Call {
+            api: self,
+            resource,
+            sub,
+            verb,
+            method,
+            headers,
+            query: &query,
+        };
         // Boxed: the largest of the verbs' futures would otherwise sit in every request's.
-        match tokio::time::timeout(REQUEST_TIMEOUT, Box::pin(work)).await {
+        let work: BoxFuture<'_, Result<Response>> = Box::pin(call.answer(&target, body));
+        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
             Ok(result) => result,
             Err(_) => Err(ApiError::timeout(format!(
                 "the request did not complete within {} s; whether a write happened is unknown",
                 REQUEST_TIMEOUT.as_secs()
             ))),
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)] // the parts of one request, each used by some verb
-    async fn call(
-        &self,
-        resource: Resource<'_>,
-        target: &ResourcePath,
-        sub: Option<Subresource>,
-        verb: &str,
-        method: &Method,
-        headers: &HeaderMap,
-        query: &Query,
-        body: Body,
-    ) -> Result<Response> {
-        let registry = &self.registry;
-        let namespace = target.namespace.as_deref();
-        let not_allowed =
-            || ApiError::method_not_allowed(&target.group, &target.resource, method.as_str());
-        match (verb, sub) {
-            ("list", None) => {
-                let selection = Selection::parse(resource.kind, namespace, query)?;
-                let options = list::ListOptions::parse(query)?;
-                let form = negotiate::form(headers)?;
-                let include = IncludeObject::parse(query)?;
-                let page = list::page(registry, resource, &selection, &options).await?;
-                list::respond(resource, &page, form, include)
-            }
-            ("create", None) if target.name.is_none() => {
-                if resource.kind.names.namespaced && namespace.is_none() {
-                    return Err(not_allowed());
-                }
-                write::create(registry, resource, namespace, headers, query, body).await
-            }
-            ("deletecollection", None) => {
-                if resource.kind.names.namespaced && namespace.is_none() {
-                    return Err(not_allowed());
-                }
-                write::delete_collection(registry, resource, namespace, headers, query, body).await
-            }
-            _ => {
-                let key = self.key(resource, target)?;
-                self.call_object(resource, &key, sub, verb, method, headers, query, body).await
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)] // as above
-    async fn call_object(
-        &self,
-        resource: Resource<'_>,
-        key: &ObjectKey,
-        sub: Option<Subresource>,
-        verb: &str,
-        method: &Method,
-        headers: &HeaderMap,
-        query: &Query,
-        body: Body,
-    ) -> Result<Response> {
-        let registry = &self.registry;
-        let part = if sub == Some(Subresource::Status) { Part::Status } else { Part::Main };
-        match (verb, sub) {
-            ("get", None | Some(Subresource::Status)) => {
-                self.get(resource, key, headers, query).await
-            }
-            ("update", None | Some(Subresource::Status)) => {
-                write::replace(registry, resource, key, part, headers, query, body).await
-            }
-            ("patch", None | Some(Subresource::Status)) => {
-                patch::patch(registry, resource, key, part, headers, query, body).await
-            }
-            ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
-            ("get", Some(Subresource::Scale)) => scale::get(registry, resource, key).await,
-            ("update" | "patch", Some(Subresource::Scale)) => {
-                scale::set(registry, resource, key, method, headers, query, body).await
-            }
-            ("create", Some(Subresource::Binding)) => {
-                binding::bind(registry, resource, key, headers, query, body).await
-            }
-            ("update", Some(Subresource::Finalize)) => {
-                binding::finalize(registry, resource, key, headers, query, body).await
-            }
-            _ => {
-                let names = &resource.kind.names;
-                Err(ApiError::method_not_allowed(&names.group, &names.plural, method.as_str()))
-            }
         }
     }
 
@@ -312,7 +254,11 @@ impl Api {
     ) -> Result<Response> {
         let form = negotiate::form(headers)?;
         let include = IncludeObject::parse(query)?;
-        let entry = match query.get("resourceVersion").map(parse_resource_version).transpose()? {
+        let entry = match query
+            .get("resourceVersion")
+            .map(parse_resource_version)
+            .transpose()?
+        {
             // Whatever is at hand will do.
             Some(0) => resource
                 .cache
@@ -335,7 +281,16 @@ impl Api {
         let form: Form = negotiate::form(headers)?;
         let include = IncludeObject::parse(query)?;
         let shutdown = self.shutdown.clone();
-        watch::respond(&self.registry, resource, selection, options, form, include, shutdown).await
+        watch::respond(
+            &self.registry,
+            resource,
+            selection,
+            options,
+            form,
+            include,
+            shutdown,
+        )
+        .await
     }
 
     fn key(&self, resource: Resource<'_>, target: &ResourcePath) -> Result<ObjectKey> {
@@ -345,6 +300,100 @@ impl Api {
             return Err(ApiError::no_such_path());
         }
         Ok(ObjectKey::new(namespace, name))
+    }
+}
+
+/// One request that is no stream, past authorization.
+struct Call<'a> {
+    api: &'a Api,
+    resource: Resource<'a>,
+    sub: Option<Subresource>,
+    verb: &'static str,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    query: &'a Query,
+}
+
+impl Call<'_> {
+    async fn answer(self, target: &ResourcePath, body: Body) -> Result<Response> {
+        let Call {
+            api,
+            resource,
+            headers,
+            query,
+            ..
+        } = self;
+        let registry = &api.registry;
+        let namespace = target.namespace.as_deref();
+        let all_namespaces = resource.kind.names.namespaced && namespace.is_none();
+        match (self.verb, self.sub) {
+            ("list", None) => {
+                let selection = Selection::parse(resource.kind, namespace, query)?;
+                let options = list::ListOptions::parse(query)?;
+                let form = negotiate::form(headers)?;
+                let include = IncludeObject::parse(query)?;
+                let page = list::page(registry, resource, &selection, &options).await?;
+                list::respond(resource, &page, form, include)
+            }
+            ("create" | "deletecollection", None) if target.name.is_none() && all_namespaces => {
+                Err(self.not_allowed())
+            }
+            ("create", None) if target.name.is_none() => {
+                write::create(registry, resource, namespace, headers, query, body).await
+            }
+            ("deletecollection", None) => {
+                write::delete_collection(registry, resource, namespace, headers, query, body).await
+            }
+            _ => {
+                let key = api.key(resource, target)?;
+                self.answer_object(&key, body).await
+            }
+        }
+    }
+
+    async fn answer_object(self, key: &ObjectKey, body: Body) -> Result<Response> {
+        let Call {
+            api,
+            resource,
+            method,
+            headers,
+            query,
+            ..
+        } = self;
+        let registry = &api.registry;
+        let part = if self.sub == Some(Subresource::Status) {
+            Part::Status
+        } else {
+            Part::Main
+        };
+        match (self.verb, self.sub) {
+            ("get", None | Some(Subresource::Status)) => {
+                api.get(resource, key, headers, query).await
+            }
+            ("update", None | Some(Subresource::Status)) => {
+                write::replace(registry, resource, key, part, headers, query, body).await
+            }
+            ("patch", None | Some(Subresource::Status)) => {
+                patch::patch(registry, resource, key, part, headers, query, body).await
+            }
+            ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
+            ("get", Some(Subresource::Scale)) => scale::get(registry, resource, key).await,
+            ("update" | "patch", Some(Subresource::Scale)) => {
+                scale::set(registry, resource, key, method, headers, query, body).await
+            }
+            ("create", Some(Subresource::Binding)) => {
+                binding::bind(registry, resource, key, headers, query, body).await
+            }
+            ("update", Some(Subresource::Finalize)) => {
+                binding::finalize(registry, resource, key, headers, query, body).await
+            }
+            _ => Err(self.not_allowed()),
+        }
+    }
+
+    fn not_allowed(&self) -> ApiError {
+        let names = &self.resource.kind.names;
+        ApiError::method_not_allowed(&names.group, &names.plural, self.method.as_str())
     }
 }
 

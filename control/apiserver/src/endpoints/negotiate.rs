@@ -6,8 +6,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use crate::error::{ApiError, Result};
 
 /// What we can make.
-const SUPPORTED: &str =
-    "application/json, application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+const SUPPORTED: &str = "application/json, application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
 
 /// How an object is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +24,11 @@ pub enum Form {
 /// # Errors
 /// 406 if there is none, for example for protobuf without an alternative.
 pub fn form(headers: &HeaderMap) -> Result<Form> {
-    let accept: Vec<&str> =
-        headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let accept: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     if accept.is_empty() {
         return Ok(Form::Object);
     }
@@ -84,15 +86,27 @@ mod tests {
         assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Object));
         check("application/json", Some(Form::Object));
         check("application/json, */*", Some(Form::Object));
-        check("application/vnd.kubernetes.protobuf, application/json", Some(Form::Object));
-        check("application/vnd.kubernetes.protobuf, */*", Some(Form::Object));
+        check(
+            "application/vnd.kubernetes.protobuf, application/json",
+            Some(Form::Object),
+        );
+        check(
+            "application/vnd.kubernetes.protobuf, */*",
+            Some(Form::Object),
+        );
         check("application/vnd.kubernetes.protobuf", None);
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
             Some(Form::Table),
         );
-        check("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some(Form::Object));
-        check("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some(Form::Metadata));
+        check(
+            "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+            Some(Form::Object),
+        );
+        check(
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Some(Form::Metadata),
+        );
         check("text/html", None);
     }
 }

@@ -14,8 +14,7 @@ use crate::registry::{Part, Precondition, Registry, Resource};
 use crate::schema::{self, TypeId};
 use crate::storage::ObjectKey;
 
-const SUPPORTED: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const SUPPORTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
 /// A patch of one of the three types, read and not yet applied.
 pub struct Patch {
@@ -55,7 +54,10 @@ impl Patch {
             }
             other => return Err(ApiError::unsupported_media_type(other, SUPPORTED)),
         };
-        Ok(Patch { kind: patch_kind, body: body::read(request).await? })
+        Ok(Patch {
+            kind: patch_kind,
+            body: body::read(request).await?,
+        })
     }
 
     /// The patched object.
@@ -70,9 +72,9 @@ impl Patch {
         };
         patched.map_err(|error| match error {
             PatchError::Malformed(message) => ApiError::bad_request(message),
-            PatchError::Unprocessable(message) => {
-                ApiError::unprocessable(format!("the server rejected our request due to an error in our request: {message}"))
-            }
+            PatchError::Unprocessable(message) => ApiError::unprocessable(format!(
+                "the server rejected our request due to an error in our request: {message}"
+            )),
             PatchError::TooLarge(_) => ApiError::too_large(body::BODY_BYTES_MAX),
         })
     }
@@ -94,11 +96,16 @@ pub async fn patch(
     let options = write::options(query)?;
     negotiate::form(headers)?;
     let names = &resource.kind.names;
-    let patch =
-        Patch::read(headers, request, (&names.group, &names.version, &names.kind)).await?;
+    let patch = Patch::read(
+        headers,
+        request,
+        (&names.group, &names.version, &names.kind),
+    )
+    .await?;
     let done = registry
         .update(resource, key, part, &options, |_, entry| {
-            let original: Value = serde_json::from_slice(&entry.json()).map_err(ApiError::internal)?;
+            let original: Value =
+                serde_json::from_slice(&entry.json()).map_err(ApiError::internal)?;
             let patched = patch.apply(original)?;
             let json = serde_json::to_vec(&patched).map_err(ApiError::internal)?;
             let (object, findings) = registry.decode(resource, &json, options.validation)?;

@@ -13,7 +13,11 @@ pub struct Query(Vec<(String, String)>);
 impl Query {
     /// Decodes a query string.
     pub fn parse(query: Option<&str>) -> Self {
-        Query(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect())
+        Query(
+            form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// The first value of a parameter, unless empty.
@@ -24,7 +28,10 @@ impl Query {
 
     /// All values of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// True for `true` and `1`.
@@ -44,7 +51,9 @@ impl Query {
     /// # Errors
     /// 400 if it is none, or negative.
     pub fn number(&self, name: &str) -> Result<Option<u64>> {
-        let Some(text) = self.get(name) else { return Ok(None) };
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
         let number = text.parse().map_err(|_| {
             bad_parameter(name, text, "must be a whole number that is not negative")
         })?;
@@ -58,7 +67,9 @@ impl Query {
 }
 
 fn bad_parameter(name: &str, value: &str, why: &str) -> ApiError {
-    ApiError::bad_request(format!("query parameter {name}: Invalid value: {value:?}: {why}"))
+    ApiError::bad_request(format!(
+        "query parameter {name}: Invalid value: {value:?}: {why}"
+    ))
 }
 
 /// A path below `/api/v1` or `/apis/GROUP/VERSION`.
@@ -86,7 +97,10 @@ impl ResourcePath {
             .split('/')
             .take(SEGMENTS_MAX)
             .map(|s| {
-                percent_encoding::percent_decode_str(s).decode_utf8().ok().map(|s| s.into_owned())
+                percent_encoding::percent_decode_str(s)
+                    .decode_utf8()
+                    .ok()
+                    .map(|s| s.into_owned())
             })
             .collect::<Option<_>>()?;
         let mut parts = segments.iter().map(String::as_str);
@@ -100,13 +114,22 @@ impl ResourcePath {
             return None;
         }
         let own = |s: &str| s.to_owned();
-        let base = ResourcePath { group: own(group), version: own(version), ..Self::default() };
+        let base = ResourcePath {
+            group: own(group),
+            version: own(version),
+            ..Self::default()
+        };
         // `namespaces/NAME/status` is the namespace's own; `namespaces/NAME/pods` is what it holds.
         Some(match rest.as_slice() {
-            [resource] => ResourcePath { resource: own(resource), ..base },
-            ["namespaces", name] => {
-                ResourcePath { resource: own("namespaces"), name: Some(own(name)), ..base }
-            }
+            [resource] => ResourcePath {
+                resource: own(resource),
+                ..base
+            },
+            ["namespaces", name] => ResourcePath {
+                resource: own("namespaces"),
+                name: Some(own(name)),
+                ..base
+            },
             ["namespaces", name, sub @ ("status" | "finalize")] => ResourcePath {
                 resource: own("namespaces"),
                 name: Some(own(name)),
@@ -120,9 +143,11 @@ impl ResourcePath {
                 subresource: tail.get(1).map(|s| own(s)),
                 ..base
             },
-            [resource, name] => {
-                ResourcePath { resource: own(resource), name: Some(own(name)), ..base }
-            }
+            [resource, name] => ResourcePath {
+                resource: own(resource),
+                name: Some(own(name)),
+                ..base
+            },
             [resource, name, sub] => ResourcePath {
                 resource: own(resource),
                 name: Some(own(name)),
@@ -170,19 +195,51 @@ mod tests {
     #[test]
     fn paths_name_resources() {
         check("/api/v1/pods", Some(["", "v1", "", "pods", "", ""]));
-        check("/api/v1/namespaces", Some(["", "v1", "", "namespaces", "", ""]));
-        check("/api/v1/namespaces/a", Some(["", "v1", "", "namespaces", "a", ""]));
-        check("/api/v1/namespaces/a/finalize", Some(["", "v1", "", "namespaces", "a", "finalize"]));
-        check("/api/v1/namespaces/a/pods", Some(["", "v1", "a", "pods", "", ""]));
-        check("/api/v1/namespaces/a/pods/b/log", Some(["", "v1", "a", "pods", "b", "log"]));
-        check("/apis/apps/v1/deployments", Some(["apps", "v1", "", "deployments", "", ""]));
-        check("/api/v1/nodes/n/status", Some(["", "v1", "", "nodes", "n", "status"]));
+        check(
+            "/api/v1/namespaces",
+            Some(["", "v1", "", "namespaces", "", ""]),
+        );
+        check(
+            "/api/v1/namespaces/a",
+            Some(["", "v1", "", "namespaces", "a", ""]),
+        );
+        check(
+            "/api/v1/namespaces/a/finalize",
+            Some(["", "v1", "", "namespaces", "a", "finalize"]),
+        );
+        check(
+            "/api/v1/namespaces/a/pods",
+            Some(["", "v1", "a", "pods", "", ""]),
+        );
+        check(
+            "/api/v1/namespaces/a/pods/b/log",
+            Some(["", "v1", "a", "pods", "b", "log"]),
+        );
+        check(
+            "/apis/apps/v1/deployments",
+            Some(["apps", "v1", "", "deployments", "", ""]),
+        );
+        check(
+            "/api/v1/nodes/n/status",
+            Some(["", "v1", "", "nodes", "n", "status"]),
+        );
         check(
             "/apis/apps/v1/namespaces/a/deployments/b/scale",
             Some(["apps", "v1", "a", "deployments", "b", "scale"]),
         );
-        check("/api/v1/nodes/a%2Fb", Some(["", "v1", "", "nodes", "a/b", ""]));
-        for path in ["/", "/api", "/api/v1", "/apis/apps/v1", "/api/v1/", "/api/v1/namespaces//pods", "/x/y/z"] {
+        check(
+            "/api/v1/nodes/a%2Fb",
+            Some(["", "v1", "", "nodes", "a/b", ""]),
+        );
+        for path in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/apis/apps/v1",
+            "/api/v1/",
+            "/api/v1/namespaces//pods",
+            "/x/y/z",
+        ] {
             check(path, None);
         }
         check("/api/v1/namespaces/a/pods/b/log/c", None);

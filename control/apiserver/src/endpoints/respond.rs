@@ -36,7 +36,10 @@ pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Byt
 /// # Errors
 /// 500 if it has no JSON form.
 pub fn serialized(status: StatusCode, value: &impl Serialize) -> Result<Response> {
-    Ok(json(status, serde_json::to_vec(value).map_err(ApiError::internal)?))
+    Ok(json(
+        status,
+        serde_json::to_vec(value).map_err(ApiError::internal)?,
+    ))
 }
 
 /// One object in the form that the client accepts.
@@ -64,7 +67,9 @@ pub fn error(error: &ApiError) -> Response {
     let body = serde_json::to_vec(&error.status()).unwrap_or_default();
     let mut response = json(status, body);
     if let Some(seconds) = error.details.as_ref().and_then(|d| d.retry_after_seconds) {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -17,7 +17,11 @@ use crate::storage::{Entry, ObjectKey};
 
 /// The object's scale as of `entry`.
 fn view(resource: Resource<'_>, object: &dyn AnyObject, entry: &Entry) -> Result<Scale> {
-    let scale = resource.kind.rules.scale(object).ok_or_else(ApiError::no_such_path)?;
+    let scale = resource
+        .kind
+        .rules
+        .scale(object)
+        .ok_or_else(ApiError::no_such_path)?;
     let meta = object.meta();
     Ok(Scale {
         metadata: ObjectMeta {
@@ -28,7 +32,9 @@ fn view(resource: Resource<'_>, object: &dyn AnyObject, entry: &Entry) -> Result
             resource_version: Some(entry.revision.to_string()).filter(|_| entry.revision > 0),
             ..ObjectMeta::default()
         },
-        spec: Some(ScaleSpec { replicas: Some(scale.replicas) }),
+        spec: Some(ScaleSpec {
+            replicas: Some(scale.replicas),
+        }),
         status: Some(ScaleStatus {
             replicas: scale.observed,
             selector: Some(scale.selector).filter(|s| !s.is_empty()),
@@ -37,8 +43,11 @@ fn view(resource: Resource<'_>, object: &dyn AnyObject, entry: &Entry) -> Result
 }
 
 fn respond_with(resource: Resource<'_>, entry: &Entry) -> Result<Response> {
-    let object =
-        resource.kind.rules.decode_stored(&entry.value).map_err(ApiError::internal)?;
+    let object = resource
+        .kind
+        .rules
+        .decode_stored(&entry.value)
+        .map_err(ApiError::internal)?;
     respond::serialized(StatusCode::OK, &view(resource, object.as_ref(), entry)?)
 }
 

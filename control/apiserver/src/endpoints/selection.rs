@@ -41,7 +41,11 @@ impl Selection {
                 )));
             }
         }
-        Ok(Selection { namespace: namespace.map(str::to_owned), labels, fields })
+        Ok(Selection {
+            namespace: namespace.map(str::to_owned),
+            labels,
+            fields,
+        })
     }
 
     /// True if neither selector narrows anything.
@@ -51,7 +55,9 @@ impl Selection {
 
     /// The namespace, and the prefix of keys that it stands for.
     pub fn key_prefix(&self) -> String {
-        self.namespace.as_ref().map_or(String::new(), |n| format!("{n}/"))
+        self.namespace
+            .as_ref()
+            .map_or(String::new(), |n| format!("{n}/"))
     }
 
     /// The one name that is asked for, if the field selector asks for one.
@@ -61,7 +67,11 @@ impl Selection {
 
     /// True if the object is wanted.
     pub fn matches(&self, kind: &Kind, entry: &Entry) -> bool {
-        if self.namespace.as_deref().is_some_and(|n| n != entry.namespace()) {
+        if self
+            .namespace
+            .as_deref()
+            .is_some_and(|n| n != entry.namespace())
+        {
             return false;
         }
         if self.is_everything() {
@@ -76,9 +86,11 @@ impl Selection {
             && self.fields.matches(|field| match field {
                 "metadata.name" => Some(entry.name()),
                 "metadata.namespace" => Some(entry.namespace()),
-                other => {
-                    attrs.fields.iter().find(|(l, _)| *l == other).map(|(_, v)| v.as_str())
-                }
+                other => attrs
+                    .fields
+                    .iter()
+                    .find(|(l, _)| *l == other)
+                    .map(|(_, v)| v.as_str()),
             })
     }
 }

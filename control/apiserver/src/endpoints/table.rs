@@ -80,10 +80,20 @@ impl<'a> Writer<'a> {
         out.extend_from_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
         serde_json::to_writer(&mut out, meta).map_err(ApiError::internal)?;
         out.extend_from_slice(br#","columnDefinitions":"#);
-        let definitions = if columns { json!(definitions) } else { json!(null) };
+        let definitions = if columns {
+            json!(definitions)
+        } else {
+            json!(null)
+        };
         serde_json::to_writer(&mut out, &definitions).map_err(ApiError::internal)?;
         out.extend_from_slice(br#","rows":["#);
-        Ok(Writer { resource, include, now: jiff::Timestamp::now(), out, rows: 0 })
+        Ok(Writer {
+            resource,
+            include,
+            now: jiff::Timestamp::now(),
+            out,
+            rows: 0,
+        })
     }
 
     /// Appends a row.
@@ -92,7 +102,9 @@ impl<'a> Writer<'a> {
     /// 500 if the stored object is broken.
     pub fn push(&mut self, entry: &Entry) -> Result<()> {
         let rules = &self.resource.kind.rules;
-        let object = rules.decode_stored(&entry.value).map_err(ApiError::internal)?;
+        let object = rules
+            .decode_stored(&entry.value)
+            .map_err(ApiError::internal)?;
         if self.rows > 0 {
             self.out.push(b',');
         }

@@ -76,7 +76,10 @@ impl WatchOptions {
             None => TIMEOUT_MIN.mul_f64(1.0 + rand::rng().random_range(0.0..1.0)),
         };
         Ok(WatchOptions {
-            from: query.get("resourceVersion").map(parse_resource_version).transpose()?,
+            from: query
+                .get("resourceVersion")
+                .map(parse_resource_version)
+                .transpose()?,
             timeout,
             bookmarks: query.flag("allowWatchBookmarks")?,
             initial_events,
@@ -202,9 +205,13 @@ impl Stream {
             let cursor = self.cursor.as_mut()?;
             match self.cache.changes(cursor, CHANGES_AT_ONCE) {
                 Err(gap) => {
-                    let message = format!("too old resource version: {} ({})", self.seen, gap.forgotten);
+                    let message = format!(
+                        "too old resource version: {} ({})",
+                        self.seen, gap.forgotten
+                    );
                     self.cursor = None;
-                    self.queue.push_back(error_event(&ApiError::expired(message)));
+                    self.queue
+                        .push_back(error_event(&ApiError::expired(message)));
                     continue;
                 }
                 Ok((changes, seen)) => {
@@ -218,7 +225,11 @@ impl Stream {
                     }
                 }
             }
-            let bookmark_at = if self.bookmarks { self.next_bookmark } else { self.end };
+            let bookmark_at = if self.bookmarks {
+                self.next_bookmark
+            } else {
+                self.end
+            };
             tokio::select! {
                 changed = self.changed.changed() => changed.ok()?,
                 () = self.shutdown.cancelled() => return None,
@@ -241,7 +252,9 @@ impl Stream {
             return;
         }
         let wanted = |entry: &Option<Arc<Entry>>| {
-            entry.as_ref().is_some_and(|e| self.selection.matches(&self.kind, e))
+            entry
+                .as_ref()
+                .is_some_and(|e| self.selection.matches(&self.kind, e))
         };
         let event = match (wanted(&change.old), wanted(&change.new)) {
             (false, true) => EventType::Added,
@@ -252,13 +265,18 @@ impl Stream {
         let frame = if self.form == Form::Object {
             change.frame(event)
         } else {
-            change.object(event).map(|entry| self.show(event.name(), &entry))
+            change
+                .object(event)
+                .map(|entry| self.show(event.name(), &entry))
         };
         self.queue.extend(frame);
     }
 
     fn show(&mut self, event: &str, entry: &Entry) -> Bytes {
-        let resource = Resource { kind: &self.kind, cache: &self.cache };
+        let resource = Resource {
+            kind: &self.kind,
+            cache: &self.cache,
+        };
         let shown = match self.form {
             Form::Object => return frame(event, entry),
             Form::Metadata => partial::object(entry),
@@ -277,7 +295,8 @@ impl Stream {
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
-        let mut meta = json!({ "resourceVersion": self.seen.to_string(), "creationTimestamp": null });
+        let mut meta =
+            json!({ "resourceVersion": self.seen.to_string(), "creationTimestamp": null });
         if initial_end {
             meta["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
@@ -319,7 +338,10 @@ fn wrap(event: &str, object: &[u8]) -> Bytes {
 }
 
 fn error_event(error: &ApiError) -> Bytes {
-    wrap("ERROR", &serde_json::to_vec(&error.status()).unwrap_or_default())
+    wrap(
+        "ERROR",
+        &serde_json::to_vec(&error.status()).unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -329,18 +351,35 @@ mod tests {
     fn check(query: &str, expect: std::result::Result<(), &str>) {
         match (WatchOptions::parse(&Query::parse(Some(query))), expect) {
             (Ok(_), Ok(())) => {}
-            (Err(error), Err(wanted)) => assert!(error.message.contains(wanted), "{query}: {error}"),
+            (Err(error), Err(wanted)) => {
+                assert!(error.message.contains(wanted), "{query}: {error}")
+            }
             (got, _) => panic!("{query}: {:?}", got.err()),
         }
     }
 
     #[test]
     fn watch_options_are_checked_as_kubernetes_does() {
-        check("resourceVersion=5&allowWatchBookmarks=true&timeoutSeconds=300", Ok(()));
-        check("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", Ok(()));
-        check("sendInitialEvents=true", Err("requires setting resourceVersionMatch"));
-        check("sendInitialEvents=true&resourceVersionMatch=Exact", Err("NotOlderThan"));
-        check("resourceVersion=5&resourceVersionMatch=NotOlderThan", Err("forbidden for watch"));
+        check(
+            "resourceVersion=5&allowWatchBookmarks=true&timeoutSeconds=300",
+            Ok(()),
+        );
+        check(
+            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+            Ok(()),
+        );
+        check(
+            "sendInitialEvents=true",
+            Err("requires setting resourceVersionMatch"),
+        );
+        check(
+            "sendInitialEvents=true&resourceVersionMatch=Exact",
+            Err("NotOlderThan"),
+        );
+        check(
+            "resourceVersion=5&resourceVersionMatch=NotOlderThan",
+            Err("forbidden for watch"),
+        );
         check("resourceVersion=-5", Err("resourceVersion"));
         check("timeoutSeconds=soon", Err("timeoutSeconds"));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::{HeaderMap, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
 
@@ -44,7 +45,11 @@ pub fn saved(
     saved: &Saved,
 ) -> Result<Response> {
     let form = negotiate::form(headers)?;
-    let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if saved.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let include = IncludeObject::parse(query)?;
     let mut response = respond::object(status, resource, &saved.entry, form, include)?;
     respond::warn(&mut response, &saved.warnings);
@@ -67,7 +72,9 @@ pub async fn create(
     negotiate::form(headers)?;
     let json = body::read_object(headers, request).await?;
     let (object, findings) = registry.decode(resource, &json, options.validation)?;
-    let mut done = registry.create(resource, namespace, object, &options).await?;
+    let mut done = registry
+        .create(resource, namespace, object, &options)
+        .await?;
     done.warnings.splice(0..0, findings);
     saved(headers, query, resource, &done)
 }
@@ -98,7 +105,9 @@ pub async fn replace(
     let done = match updated {
         Err(error) if error.code == 404 && absent_is_created(resource, part, &precondition) => {
             let namespace = crate::registry::namespace_of(key);
-            registry.create(resource, namespace, object, &options).await?
+            registry
+                .create(resource, namespace, object, &options)
+                .await?
         }
         other => other?,
     };
@@ -164,18 +173,20 @@ pub async fn delete_collection(
     let list_options = ListOptions::parse(query)?;
     let deletion = deletion(headers, query, request).await?;
     let page = list::page(registry, resource, &selection, &list_options).await?;
-    let mut deletions = futures::stream::iter(page.entries.iter().map(|entry| {
-        let deletion = &deletion;
-        async move { registry.delete(resource, &entry.key, deletion).await }
-    }))
-    .buffer_unordered(DELETIONS_AT_ONCE);
-    while let Some(result) = deletions.next().await {
-        match result {
-            Err(error) if error.code != 404 => return Err(error),
-            _ => {}
+    let mut waiting = page.entries.iter();
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < DELETIONS_AT_ONCE {
+            let Some(entry) = waiting.next() else { break };
+            running.push(registry.delete(resource, &entry.key, &deletion));
+        }
+        match running.next().await {
+            None => break,
+            Some(Err(error)) if error.code != 404 => return Err(error),
+            Some(_) => {}
         }
     }
-    drop(deletions);
+    drop(running);
     list::respond(resource, &page, Form::Object, IncludeObject::default())
 }
 
@@ -184,14 +195,14 @@ async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<D
     let mut options: DeleteOptions = if json.is_empty() {
         DeleteOptions::default()
     } else {
-        serde_json::from_slice(&json).map_err(|e| {
-            ApiError::bad_request(format!("the DeleteOptions cannot be read: {e}"))
-        })?
+        serde_json::from_slice(&json)
+            .map_err(|e| ApiError::bad_request(format!("the DeleteOptions cannot be read: {e}")))?
     };
     // Parameters and body say the same things; the body wins where both do.
     if options.grace_period_seconds.is_none() {
-        options.grace_period_seconds =
-            query.number("gracePeriodSeconds")?.and_then(|s| i64::try_from(s).ok());
+        options.grace_period_seconds = query
+            .number("gracePeriodSeconds")?
+            .and_then(|s| i64::try_from(s).ok());
     }
     if options.propagation_policy.is_none() && options.orphan_dependents.is_none() {
         options.propagation_policy = query.get("propagationPolicy").map(str::to_owned);

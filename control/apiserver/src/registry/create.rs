@@ -24,7 +24,11 @@ impl Registry {
         let rules = &resource.kind.rules;
         let meta = object.meta_mut();
         metadata::settle_namespace(resource, meta, namespace)?;
-        if meta.resource_version.as_deref().is_some_and(|v| !v.is_empty()) {
+        if meta
+            .resource_version
+            .as_deref()
+            .is_some_and(|v| !v.is_empty())
+        {
             return Err(ApiError::bad_request(
                 "resourceVersion should not be set on objects to be created",
             ));
@@ -46,7 +50,11 @@ impl Registry {
         let reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
         errors.extend(metadata::validate(resource, object.meta()));
         errors.extend(rules.validate(object.as_ref()));
-        metadata::refuse(resource, object.meta().name.as_deref().unwrap_or_default(), &errors)?;
+        metadata::refuse(
+            resource,
+            object.meta().name.as_deref().unwrap_or_default(),
+            &errors,
+        )?;
         let warnings = rules.warnings(object.as_ref());
 
         for _ in 0..ATTEMPTS_MAX {
@@ -58,13 +66,24 @@ impl Registry {
                     return Err(self.exists(resource, &name));
                 }
                 let entry = Self::dry_entry(&key, value, 0);
-                return Ok(Saved { entry, created: true, warnings });
+                return Ok(Saved {
+                    entry,
+                    created: true,
+                    warnings,
+                });
             }
-            let written = self.storage.create(resource.kind, &key, value.clone(), &guards).await?;
+            let written = self
+                .storage
+                .create(resource.kind, &key, value.clone(), &guards)
+                .await?;
             if let Ok(revision) = written {
                 reserved.keep();
                 let entry = Arc::new(Entry::new(key, revision, value));
-                return Ok(Saved { entry, created: true, warnings });
+                return Ok(Saved {
+                    entry,
+                    created: true,
+                    warnings,
+                });
             }
             // Either the name is taken or the namespace has gone meanwhile.
             self.storage.fresh().await?;
@@ -86,6 +105,10 @@ impl Registry {
     }
 
     fn exists(&self, resource: Resource<'_>, name: &str) -> ApiError {
-        ApiError::already_exists(&resource.kind.names.group, &resource.kind.names.plural, name)
+        ApiError::already_exists(
+            &resource.kind.names.group,
+            &resource.kind.names.plural,
+            name,
+        )
     }
 }

@@ -33,7 +33,11 @@ pub fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<(T, Findings), String>
     });
     let object = object.map_err(|e| {
         let path = track.path().to_string();
-        if path == "." || path.is_empty() { e.to_string() } else { format!("{path}: {e}") }
+        if path == "." || path.is_empty() {
+            e.to_string()
+        } else {
+            format!("{path}: {e}")
+        }
     })?;
     findings.extend(unknown);
     findings.truncate(FINDINGS_MAX);
@@ -47,7 +51,11 @@ fn show_path(path: &serde_ignored::Path<'_>) -> String {
         Path::Seq { parent, index } => format!("{}[{index}]", show_path(parent)),
         Path::Map { parent, key } => {
             let parent = show_path(parent);
-            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+            if parent.is_empty() {
+                key.clone()
+            } else {
+                format!("{parent}.{key}")
+            }
         }
         Path::Some { parent }
         | Path::NewtypeStruct { parent }
@@ -57,9 +65,14 @@ fn show_path(path: &serde_ignored::Path<'_>) -> String {
 
 /// Lists the keys that stand twice in one JSON object.
 fn duplicates(json: &[u8]) -> Result<Findings, String> {
-    let mut scan = Scan { path: String::new(), found: Vec::new() };
+    let mut scan = Scan {
+        path: String::new(),
+        found: Vec::new(),
+    };
     let mut de = serde_json::Deserializer::from_slice(json);
-    (&mut scan).deserialize(&mut de).map_err(|e| e.to_string())?;
+    (&mut scan)
+        .deserialize(&mut de)
+        .map_err(|e| e.to_string())?;
     de.end().map_err(|e| e.to_string())?;
     Ok(scan.found)
 }
@@ -168,8 +181,14 @@ mod tests {
             r#"{"spec":{"replicas":1,"replicas":2}}"#,
             Ok(&[r#"duplicate field "spec.replicas""#]),
         );
-        check(r#"{"spec":{"replicas":"two"}}"#, Err("spec.replicas: invalid type: string"));
-        check(r#"{"spec":{"template":{"spec":{"containers":{}}}}}"#, Err("spec.template.spec.containers"));
+        check(
+            r#"{"spec":{"replicas":"two"}}"#,
+            Err("spec.replicas: invalid type: string"),
+        );
+        check(
+            r#"{"spec":{"template":{"spec":{"containers":{}}}}}"#,
+            Err("spec.template.spec.containers"),
+        );
         check(r#"{"kind":"Pod"}"#, Err("expected Deployment"));
         check(r#"{"spec":"#, Err("EOF"));
         check(r#"{} {}"#, Err("trailing"));

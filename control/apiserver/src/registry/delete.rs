@@ -40,7 +40,10 @@ impl Registry {
         };
         for _ in 0..ATTEMPTS_MAX {
             self.storage.fresh().await?;
-            let entry = resource.cache.get(key).ok_or_else(|| resource.not_found(name_of(key)))?;
+            let entry = resource
+                .cache
+                .get(key)
+                .ok_or_else(|| resource.not_found(name_of(key)))?;
             let old = resource.decode_stored(&entry)?;
             precondition.check(resource, old.as_ref(), &entry)?;
             let uid = old.meta().uid.clone();
@@ -63,12 +66,20 @@ impl Registry {
             let gone = finished(resource, new.as_ref());
             let value = resource.encode(&new)?;
             if deletion.dry_run || (!gone && value == entry.value) {
-                return Ok(Deleted { entry, gone: gone && deletion.dry_run, uid });
+                return Ok(Deleted {
+                    entry,
+                    gone: gone && deletion.dry_run,
+                    uid,
+                });
             }
             let written = if gone {
-                self.storage.delete(resource.kind, key, entry.revision).await?
+                self.storage
+                    .delete(resource.kind, key, entry.revision)
+                    .await?
             } else {
-                self.storage.update(resource.kind, key, entry.revision, value.clone()).await?
+                self.storage
+                    .update(resource.kind, key, entry.revision, value.clone())
+                    .await?
             };
             if let Ok(revision) = written {
                 if gone {
@@ -88,15 +99,25 @@ impl Registry {
 /// Marks an object as terminating with `grace` seconds. Grace already given is only
 /// ever shortened.
 fn mark(meta: &mut ObjectMeta, grace: i64, propagation: Option<Propagation>, now: Time) {
-    let shorter = meta.deletion_grace_period_seconds.is_none_or(|given| grace < given);
+    let shorter = meta
+        .deletion_grace_period_seconds
+        .is_none_or(|given| grace < given);
     if meta.deletion_timestamp.is_none() || shorter {
-        let end = now.0.saturating_add(SignedDuration::from_secs(grace)).unwrap_or(now.0);
+        let end = now
+            .0
+            .saturating_add(SignedDuration::from_secs(grace))
+            .unwrap_or(now.0);
         // An earlier deletion may already have asked for less time.
-        let end = meta.deletion_timestamp.as_ref().map_or(end, |given| given.0.min(end));
+        let end = meta
+            .deletion_timestamp
+            .as_ref()
+            .map_or(end, |given| given.0.min(end));
         meta.deletion_timestamp = Some(Time(end));
         meta.deletion_grace_period_seconds = Some(grace);
     }
-    let Some(propagation) = propagation else { return };
+    let Some(propagation) = propagation else {
+        return;
+    };
     let finalizers = meta.finalizers.get_or_insert_default();
     finalizers.retain(|f| f != FINALIZER_ORPHAN && f != FINALIZER_FOREGROUND);
     match propagation {
@@ -121,13 +142,34 @@ mod tests {
     fn grace_is_only_shortened() {
         let mut meta = ObjectMeta::default();
         mark(&mut meta, 30, None, at(100));
-        assert_eq!((meta.deletion_timestamp.clone(), meta.deletion_grace_period_seconds), (Some(at(130)), Some(30)));
+        assert_eq!(
+            (
+                meta.deletion_timestamp.clone(),
+                meta.deletion_grace_period_seconds
+            ),
+            (Some(at(130)), Some(30))
+        );
         mark(&mut meta, 60, None, at(110));
-        assert_eq!((meta.deletion_timestamp.clone(), meta.deletion_grace_period_seconds), (Some(at(130)), Some(30)));
+        assert_eq!(
+            (
+                meta.deletion_timestamp.clone(),
+                meta.deletion_grace_period_seconds
+            ),
+            (Some(at(130)), Some(30))
+        );
         mark(&mut meta, 5, None, at(110));
-        assert_eq!((meta.deletion_timestamp.clone(), meta.deletion_grace_period_seconds), (Some(at(115)), Some(5)));
+        assert_eq!(
+            (
+                meta.deletion_timestamp.clone(),
+                meta.deletion_grace_period_seconds
+            ),
+            (Some(at(115)), Some(5))
+        );
         mark(&mut meta, 0, None, at(200));
-        assert_eq!((meta.deletion_timestamp, meta.deletion_grace_period_seconds), (Some(at(115)), Some(0)));
+        assert_eq!(
+            (meta.deletion_timestamp, meta.deletion_grace_period_seconds),
+            (Some(at(115)), Some(0))
+        );
     }
 
     #[test]
@@ -142,8 +184,16 @@ mod tests {
         };
         check(&["a/b"], None, &["a/b"]);
         check(&["a/b", "orphan"], Some(Propagation::Background), &["a/b"]);
-        check(&["orphan"], Some(Propagation::Foreground), &["foregroundDeletion"]);
-        check(&["foregroundDeletion"], Some(Propagation::Orphan), &["orphan"]);
+        check(
+            &["orphan"],
+            Some(Propagation::Foreground),
+            &["foregroundDeletion"],
+        );
+        check(
+            &["foregroundDeletion"],
+            Some(Propagation::Orphan),
+            &["orphan"],
+        );
         check(&["foregroundDeletion"], None, &["foregroundDeletion"]);
         check(&["orphan"], Some(Propagation::Background), &[]);
     }

@@ -88,8 +88,16 @@ impl Names {
 }
 
 /// The verbs of every stored kind, as discovery lists them.
-pub const VERBS: &[&str] =
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+pub const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// A registered kind.
 pub struct Kind {
@@ -159,11 +167,6 @@ impl Kind {
         self.create_on_update = true;
         self
     }
-
-    /// True if `subresource` hangs below this kind.
-    pub fn has(&self, subresource: Subresource) -> bool {
-        self.subresources.contains(&subresource)
-    }
 }
 
 /// A [`Strategy`] with its type forgotten; see there for what the methods mean.
@@ -198,11 +201,17 @@ struct Typed<S>(S);
 impl<S: Strategy> Typed<S> {
     fn of<'a>(&self, object: &'a dyn AnyObject) -> &'a S::Object {
         // A kind only ever meets objects that it decoded itself.
-        object.as_any().downcast_ref().expect("an object meets its own kind's strategy")
+        object
+            .as_any()
+            .downcast_ref()
+            .expect("an object meets its own kind's strategy")
     }
 
     fn of_mut<'a>(&self, object: &'a mut dyn AnyObject) -> &'a mut S::Object {
-        object.as_any_mut().downcast_mut().expect("an object meets its own kind's strategy")
+        object
+            .as_any_mut()
+            .downcast_mut()
+            .expect("an object meets its own kind's strategy")
     }
 }
 
@@ -241,7 +250,8 @@ impl<S: Strategy> Rules for Typed<S> {
     }
 
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
-        self.0.prepare_for_status_update(self.of_mut(new), self.of(old));
+        self.0
+            .prepare_for_status_update(self.of_mut(new), self.of(old));
     }
 
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {

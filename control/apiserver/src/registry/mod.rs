@@ -98,7 +98,11 @@ pub struct Registry {
 impl Registry {
     /// A registry over loaded storage, whose caches are in the table's order.
     pub fn new(table: Table, storage: Arc<Storage>, admission: Admission) -> Self {
-        Registry { table, storage, admission }
+        Registry {
+            table,
+            storage,
+            admission,
+        }
     }
 
     /// The table of kinds.
@@ -119,7 +123,10 @@ impl Registry {
     /// The resource in a row of the table.
     pub fn row(&self, row: usize) -> Option<Resource<'_>> {
         let kind = self.table.kinds().get(row)?;
-        Some(Resource { kind, cache: self.storage.cache(row) })
+        Some(Resource {
+            kind,
+            cache: self.storage.cache(row),
+        })
     }
 
     /// The object at `key`, as of now.
@@ -128,7 +135,10 @@ impl Registry {
     /// 404; 504 if the caches are behind for long.
     pub async fn get(&self, resource: Resource<'_>, key: &ObjectKey) -> Result<Arc<Entry>> {
         self.storage.fresh().await?;
-        resource.cache.get(key).ok_or_else(|| resource.not_found(name_of(key)))
+        resource
+            .cache
+            .get(key)
+            .ok_or_else(|| resource.not_found(name_of(key)))
     }
 
     /// Decodes a request's body as an object of this kind.
@@ -152,9 +162,10 @@ impl Registry {
         let (object, findings) = resource.kind.rules.decode(json).map_err(cannot)?;
         match validation {
             FieldValidation::Ignore => Ok((object, Vec::new())),
-            FieldValidation::Strict if !findings.is_empty() => {
-                Err(cannot(format!("strict decoding error: {}", findings.join(", "))))
-            }
+            FieldValidation::Strict if !findings.is_empty() => Err(cannot(format!(
+                "strict decoding error: {}",
+                findings.join(", ")
+            ))),
             FieldValidation::Strict | FieldValidation::Warn => Ok((object, findings)),
         }
     }
@@ -173,4 +184,3 @@ pub(crate) fn name_of(key: &ObjectKey) -> &str {
 pub(crate) fn namespace_of(key: &ObjectKey) -> Option<&str> {
     key.as_str().split_once('/').map(|(namespace, _)| namespace)
 }
-

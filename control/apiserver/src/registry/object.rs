@@ -17,11 +17,6 @@ pub trait AnyObject: Send + Sync + 'static {
     /// # Errors
     /// If a value has no JSON form, which a decoded object never holds.
     fn to_json(&self) -> serde_json::Result<Vec<u8>>;
-    /// As an untyped value, for patches.
-    ///
-    /// # Errors
-    /// As [`to_json`](AnyObject::to_json).
-    fn to_value(&self) -> serde_json::Result<serde_json::Value>;
     /// A copy.
     fn clone_box(&self) -> BoxObject;
     /// For the strategy, which knows the type.
@@ -44,10 +39,6 @@ impl<T: Object> AnyObject for T {
 
     fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(self)
-    }
-
-    fn to_value(&self) -> serde_json::Result<serde_json::Value> {
-        serde_json::to_value(self)
     }
 
     fn clone_box(&self) -> BoxObject {

@@ -75,7 +75,10 @@ impl Deletion {
     /// # Errors
     /// 400 for contradictory or unknown values.
     pub fn from_options(options: &DeleteOptions) -> Result<Self> {
-        let propagation = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
+        let propagation = match (
+            options.propagation_policy.as_deref(),
+            options.orphan_dependents,
+        ) {
             (Some(_), Some(_)) => {
                 return Err(ApiError::bad_request(
                     "orphanDependents and propagationPolicy cannot be both set",
@@ -129,8 +132,11 @@ pub fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool> 
 /// # Errors
 /// 400 for anything else.
 pub fn parse_resource_version(text: &str) -> Result<u64> {
-    let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
+    let canonical =
+        text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
     text.parse().ok().filter(|_| canonical).ok_or_else(|| {
-        ApiError::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a decimal number"))
+        ApiError::bad_request(format!(
+            "resourceVersion: Invalid value: {text:?}: must be a decimal number"
+        ))
     })
 }

@@ -10,7 +10,13 @@ use serde_json::Value;
 
 /// A typed API object with ordinary metadata.
 pub trait Object:
-    k8s_openapi::Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+    k8s_openapi::Metadata<Ty = ObjectMeta>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
 }
 
@@ -43,18 +49,33 @@ pub struct Column {
 impl Column {
     /// A string column.
     pub const fn string(name: &'static str, description: &'static str) -> Self {
-        Column { name, kind: "string", format: "", description, priority: 0 }
+        Column {
+            name,
+            kind: "string",
+            format: "",
+            description,
+            priority: 0,
+        }
     }
 
     /// An integer column.
     pub const fn integer(name: &'static str, description: &'static str) -> Self {
-        Column { name, kind: "integer", format: "", description, priority: 0 }
+        Column {
+            name,
+            kind: "integer",
+            format: "",
+            description,
+            priority: 0,
+        }
     }
 
     /// The same column, shown with `-o wide` only.
     #[must_use]
     pub const fn wide(self) -> Self {
-        Column { priority: 1, ..self }
+        Column {
+            priority: 1,
+            ..self
+        }
     }
 }
 

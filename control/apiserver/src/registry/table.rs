@@ -13,7 +13,9 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
-        Kind::new(kinds::node::NodeStrategy, "node", false).short(&["no"]).with(&[Status]),
+        Kind::new(kinds::node::NodeStrategy, "node", false)
+            .short(&["no"])
+            .with(&[Status]),
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
@@ -24,11 +26,21 @@ pub fn builtin() -> Vec<Kind> {
             .short(&["svc"])
             .in_all()
             .with(&[Status]),
-        Kind::new(kinds::service_account::ServiceAccountStrategy, "serviceaccount", true)
-            .short(&["sa"]),
-        Kind::new(kinds::event::EventStrategy, "event", true).short(&["ev"]).create_on_update(),
+        Kind::new(
+            kinds::service_account::ServiceAccountStrategy,
+            "serviceaccount",
+            true,
+        )
+        .short(&["sa"]),
+        Kind::new(kinds::event::EventStrategy, "event", true)
+            .short(&["ev"])
+            .create_on_update(),
         Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
-        Kind::new(kinds::endpoint_slice::EndpointSliceStrategy, "endpointslice", true),
+        Kind::new(
+            kinds::endpoint_slice::EndpointSliceStrategy,
+            "endpointslice",
+            true,
+        ),
         Kind::new(kinds::deployment::DeploymentStrategy, "deployment", true)
             .short(&["deploy"])
             .in_all()
@@ -74,6 +86,8 @@ impl Table {
 
     /// The row of a core or other kind by its group and plural, whatever its version.
     pub fn row_of(&self, group: &str, plural: &str) -> Option<usize> {
-        self.kinds.iter().position(|k| k.names.group == group && k.names.plural == plural)
+        self.kinds
+            .iter()
+            .position(|k| k.names.group == group && k.names.plural == plural)
     }
 }

@@ -55,7 +55,9 @@ impl Precondition {
             let have = object.meta().uid.as_deref().unwrap_or_default();
             return Err(resource.conflict(
                 entry.name(),
-                &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"),
+                &format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"
+                ),
             ));
         }
         match &self.resource_version {
@@ -88,7 +90,10 @@ impl Registry {
     ) -> Result<Saved> {
         for _ in 0..ATTEMPTS_MAX {
             self.storage.fresh().await?;
-            let entry = resource.cache.get(key).ok_or_else(|| resource.not_found(name_of(key)))?;
+            let entry = resource
+                .cache
+                .get(key)
+                .ok_or_else(|| resource.not_found(name_of(key)))?;
             let old = resource.decode_stored(&entry)?;
             let (new, precondition, mut warnings) = change(&old, &entry)?;
             precondition.check(resource, old.as_ref(), &entry)?;
@@ -97,17 +102,29 @@ impl Registry {
             let value = resource.encode(&new)?;
             if value == entry.value {
                 reserved.keep();
-                return Ok(Saved { entry, created: false, warnings });
+                return Ok(Saved {
+                    entry,
+                    created: false,
+                    warnings,
+                });
             }
             let gone = finished(resource, new.as_ref());
             if options.dry_run {
                 let entry = Self::dry_entry(key, value, entry.revision);
-                return Ok(Saved { entry, created: false, warnings });
+                return Ok(Saved {
+                    entry,
+                    created: false,
+                    warnings,
+                });
             }
             let written = if gone {
-                self.storage.delete(resource.kind, key, entry.revision).await?
+                self.storage
+                    .delete(resource.kind, key, entry.revision)
+                    .await?
             } else {
-                self.storage.update(resource.kind, key, entry.revision, value.clone()).await?
+                self.storage
+                    .update(resource.kind, key, entry.revision, value.clone())
+                    .await?
             };
             if let Ok(revision) = written {
                 reserved.keep();
@@ -115,7 +132,11 @@ impl Registry {
                     self.admission.release(new.as_ref());
                 }
                 let entry = Arc::new(Entry::new(key.clone(), revision, value));
-                return Ok(Saved { entry, created: false, warnings });
+                return Ok(Saved {
+                    entry,
+                    created: false,
+                    warnings,
+                });
             }
             if precondition.resource_version.is_some() {
                 return Err(resource.stale(name_of(key)));
@@ -158,7 +179,9 @@ impl Registry {
         metadata::carry_over(new.meta_mut(), old.meta());
         rules.prepare_for_update(new.as_mut(), old.as_ref());
         rules.default(new.as_mut());
-        let reserved = self.admission.reserve(new.as_mut(), Some(old.as_ref()), &mut errors);
+        let reserved = self
+            .admission
+            .reserve(new.as_mut(), Some(old.as_ref()), &mut errors);
         if rules.bumps_generation(new.as_ref(), old.as_ref()) {
             let generation = old.meta().generation.unwrap_or(0) + 1;
             new.meta_mut().generation = Some(generation);

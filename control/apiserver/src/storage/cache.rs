@@ -63,7 +63,10 @@ impl EventType {
 
 impl Change {
     fn size(&self) -> usize {
-        self.new.as_ref().or(self.old.as_ref()).map_or(0, |e| e.value.len())
+        self.new
+            .as_ref()
+            .or(self.old.as_ref())
+            .map_or(0, |e| e.value.len())
     }
 
     /// The object that an event of this type carries. Where the object is gone, or
@@ -82,7 +85,11 @@ impl Change {
             return Some(made.clone());
         }
         let object = self.object(event)?;
-        Some(self.frames[event as usize].get_or_init(|| frame(event.name(), &object)).clone())
+        Some(
+            self.frames[event as usize]
+                .get_or_init(|| frame(event.name(), &object))
+                .clone(),
+        )
     }
 }
 
@@ -135,7 +142,12 @@ pub struct ResourceCache {
 impl ResourceCache {
     pub(super) fn new(kind: Arc<Kind>) -> Self {
         let prefix = prefix(&kind);
-        ResourceCache { kind, prefix, state: RwLock::default(), head: watch::Sender::new(0) }
+        ResourceCache {
+            kind,
+            prefix,
+            state: RwLock::default(),
+            head: watch::Sender::new(0),
+        }
     }
 
     /// The kind it holds.
@@ -171,10 +183,14 @@ impl ResourceCache {
     pub fn cursor_after(&self, revision: u64) -> Result<WatchCursor, WatchGap> {
         let state = self.state.read();
         if revision < state.forgotten {
-            return Err(WatchGap { forgotten: state.forgotten });
+            return Err(WatchGap {
+                forgotten: state.forgotten,
+            });
         }
         let skipped = state.changes.partition_point(|c| c.revision <= revision);
-        Ok(WatchCursor { next: state.first + skipped as u64 })
+        Ok(WatchCursor {
+            next: state.first + skipped as u64,
+        })
     }
 
     /// Up to `limit` changes from the cursor on, which moves; and the revision up to
@@ -189,10 +205,17 @@ impl ResourceCache {
     ) -> Result<(Vec<Arc<Change>>, u64), WatchGap> {
         let state = self.state.read();
         let Some(skip) = cursor.next.checked_sub(state.first) else {
-            return Err(WatchGap { forgotten: state.forgotten });
+            return Err(WatchGap {
+                forgotten: state.forgotten,
+            });
         };
-        let changes: Vec<_> =
-            state.changes.iter().skip(skip as usize).take(limit).cloned().collect();
+        let changes: Vec<_> = state
+            .changes
+            .iter()
+            .skip(skip as usize)
+            .take(limit)
+            .cloned()
+            .collect();
         cursor.next += changes.len() as u64;
         let all = cursor.next == state.first + state.changes.len() as u64;
         let seen = match changes.last() {
@@ -235,7 +258,12 @@ impl ResourceCache {
             if new.is_none() && old.is_none() {
                 continue;
             }
-            let change = Arc::new(Change { revision: at, new, old, frames: Default::default() });
+            let change = Arc::new(Change {
+                revision: at,
+                new,
+                old,
+                frames: Default::default(),
+            });
             state.change_bytes += change.size();
             state.changes.push_back(change);
         }
@@ -243,7 +271,9 @@ impl ResourceCache {
         while state.changes.len() > CHANGES_MAX
             || (state.change_bytes > CHANGE_BYTES_MAX && state.changes.len() > 1)
         {
-            let Some(gone) = state.changes.pop_front() else { break };
+            let Some(gone) = state.changes.pop_front() else {
+                break;
+            };
             state.change_bytes -= gone.size();
             state.forgotten = gone.revision;
             state.first += 1;

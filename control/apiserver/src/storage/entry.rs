@@ -37,7 +37,13 @@ impl Entry {
     /// An entry for stored bytes.
     pub fn new(key: ObjectKey, revision: u64, value: Bytes) -> Self {
         let splice_at = metadata_start(&value).unwrap_or(0);
-        Entry { key, revision, value, splice_at, attrs: OnceLock::new() }
+        Entry {
+            key,
+            revision,
+            value,
+            splice_at,
+            attrs: OnceLock::new(),
+        }
     }
 
     /// The same object as of another revision: what a DELETED event carries.
@@ -54,7 +60,10 @@ impl Entry {
 
     /// Its namespace; empty for cluster-wide kinds.
     pub fn namespace(&self) -> &str {
-        self.key.as_str().split_once('/').map_or("", |(namespace, _)| namespace)
+        self.key
+            .as_str()
+            .split_once('/')
+            .map_or("", |(namespace, _)| namespace)
     }
 
     /// Its name.
@@ -89,7 +98,11 @@ impl Entry {
         out.extend_from_slice(head);
         out.extend_from_slice(b"\"resourceVersion\":\"");
         out.extend_from_slice(self.revision.to_string().as_bytes());
-        out.extend_from_slice(if tail.first() == Some(&b'}') { b"\"" } else { b"\"," });
+        out.extend_from_slice(if tail.first() == Some(&b'}') {
+            b"\""
+        } else {
+            b"\","
+        });
         out.extend_from_slice(tail);
     }
 
@@ -146,7 +159,10 @@ mod tests {
             r#"{"kind":"A","metadata":{"name":"a"}}"#,
             r#"{"kind":"A","metadata":{"resourceVersion":"7","name":"a"}}"#,
         );
-        check(r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#);
+        check(
+            r#"{"metadata":{}}"#,
+            r#"{"metadata":{"resourceVersion":"7"}}"#,
+        );
         check(
             r#"{"data":{"metadata":{},"x":"\"metadata\":{","y":"\\"},"metadata":{"name":"a"}}"#,
             r#"{"data":{"metadata":{},"x":"\"metadata\":{","y":"\\"},"metadata":{"resourceVersion":"7","name":"a"}}"#,

@@ -26,7 +26,10 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<watch::Receiver<u64>> {
     let mut feed = Feed {
-        by_prefix: caches.iter().map(|c| (c.prefix().to_owned(), c.clone())).collect(),
+        by_prefix: caches
+            .iter()
+            .map(|c| (c.prefix().to_owned(), c.clone()))
+            .collect(),
         store,
         caches,
         reached: watch::Sender::new(0),
@@ -94,7 +97,9 @@ impl Feed {
                 ..RangeRequest::new(range.clone())
             };
             let response = self.store.range(request).await?;
-            let Some(last) = response.kvs.last() else { return Ok(objects) };
+            let Some(last) = response.kvs.last() else {
+                return Ok(objects);
+            };
             let mut next = last.key.to_vec();
             next.push(0);
             range = super::from(range, next);
@@ -113,19 +118,28 @@ impl Feed {
     fn take(&self, batch: &WatchBatch) {
         let mut writes: HashMap<&str, Vec<_>> = HashMap::new();
         for event in batch.events.iter() {
-            let Some(prefix) = kind_prefix(&event.kv.key) else { continue };
-            let Some(key) = object_key(&event.kv.key, prefix) else { continue };
+            let Some(prefix) = kind_prefix(&event.kv.key) else {
+                continue;
+            };
+            let Some(key) = object_key(&event.kv.key, prefix) else {
+                continue;
+            };
             let at = event.kv.mod_revision;
             let entry = match event.kind {
-                EventKind::Put => {
-                    Some(Arc::new(Entry::new(key.clone(), at, event.kv.value.clone())))
-                }
+                EventKind::Put => Some(Arc::new(Entry::new(
+                    key.clone(),
+                    at,
+                    event.kv.value.clone(),
+                ))),
                 EventKind::Delete => None,
             };
             writes.entry(prefix).or_default().push((key, entry, at));
         }
         for (prefix, cache) in &self.by_prefix {
-            cache.apply(writes.remove(prefix.as_str()).unwrap_or_default(), batch.revision);
+            cache.apply(
+                writes.remove(prefix.as_str()).unwrap_or_default(),
+                batch.revision,
+            );
         }
         self.reached.send_replace(batch.revision);
     }
@@ -151,8 +165,14 @@ mod tests {
 
     #[test]
     fn a_key_names_its_kind() {
-        assert_eq!(kind_prefix(b"/registry/core/pods/ns/a"), Some("/registry/core/pods/"));
-        assert_eq!(kind_prefix(b"/registry/core/nodes/a"), Some("/registry/core/nodes/"));
+        assert_eq!(
+            kind_prefix(b"/registry/core/pods/ns/a"),
+            Some("/registry/core/pods/")
+        );
+        assert_eq!(
+            kind_prefix(b"/registry/core/nodes/a"),
+            Some("/registry/core/nodes/")
+        );
         assert_eq!(kind_prefix(b"/registry/core"), None);
         assert_eq!(kind_prefix(b"/other/core/pods/a"), None);
     }

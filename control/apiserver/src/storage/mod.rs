@@ -56,7 +56,11 @@ impl ObjectKey {
 
 /// The prefix of all objects of a kind, with a slash at its end.
 pub(crate) fn prefix(kind: &Kind) -> String {
-    let group = if kind.names.group.is_empty() { "core" } else { &kind.names.group };
+    let group = if kind.names.group.is_empty() {
+        "core"
+    } else {
+        &kind.names.group
+    };
     format!("{ROOT}{group}/{}/", kind.names.plural)
 }
 
@@ -81,10 +85,16 @@ impl Storage {
         kinds: &[Arc<Kind>],
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        let caches: Vec<Arc<ResourceCache>> =
-            kinds.iter().map(|kind| Arc::new(ResourceCache::new(kind.clone()))).collect();
+        let caches: Vec<Arc<ResourceCache>> = kinds
+            .iter()
+            .map(|kind| Arc::new(ResourceCache::new(kind.clone())))
+            .collect();
         let reached = feed::start(store.clone(), caches.clone(), shutdown).await?;
-        Ok(Storage { store, caches, reached })
+        Ok(Storage {
+            store,
+            caches,
+            reached,
+        })
     }
 
     /// The cache of the kind in row `index` of the table.
@@ -146,7 +156,15 @@ impl Storage {
             op: CompareOp::Greater,
             value: 0,
         }));
-        self.commit(compare, Op::Put { key: path.into(), value, lease: 0 }).await
+        self.commit(
+            compare,
+            Op::Put {
+                key: path.into(),
+                value,
+                lease: 0,
+            },
+        )
+        .await
     }
 
     /// Replaces an object that must still be at `revision`.
@@ -162,7 +180,15 @@ impl Storage {
     ) -> Result<std::result::Result<u64, Moved>> {
         let path = format!("{}{}", prefix(kind), key.as_str());
         let compare = unchanged(&path, revision);
-        self.commit(vec![compare], Op::Put { key: path.into(), value, lease: 0 }).await
+        self.commit(
+            vec![compare],
+            Op::Put {
+                key: path.into(),
+                value,
+                lease: 0,
+            },
+        )
+        .await
     }
 
     /// Removes an object that must still be at `revision`.
@@ -178,7 +204,14 @@ impl Storage {
         let path = format!("{}{}", prefix(kind), key.as_str());
         let compare = unchanged(&path, revision);
         let range = KeyRange::key(path);
-        self.commit(vec![compare], Op::Delete { range, prev_kv: false }).await
+        self.commit(
+            vec![compare],
+            Op::Delete {
+                range,
+                prev_kv: false,
+            },
+        )
+        .await
     }
 
     async fn commit(
@@ -186,9 +219,17 @@ impl Storage {
         compare: Vec<Compare>,
         op: Op,
     ) -> Result<std::result::Result<u64, Moved>> {
-        let txn = Txn { compare, success: vec![op], failure: Vec::new() };
+        let txn = Txn {
+            compare,
+            success: vec![op],
+            failure: Vec::new(),
+        };
         let response = self.store.txn(txn).await?;
-        Ok(if response.succeeded { Ok(response.revision) } else { Err(Moved) })
+        Ok(if response.succeeded {
+            Ok(response.revision)
+        } else {
+            Err(Moved)
+        })
     }
 
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
@@ -206,7 +247,10 @@ impl Storage {
         limit: usize,
     ) -> Result<(Vec<Arc<Entry>>, bool)> {
         let prefix = prefix(kind);
-        let range = from(KeyRange::prefix(format!("{prefix}{within}")), format!("{prefix}{start}"));
+        let range = from(
+            KeyRange::prefix(format!("{prefix}{within}")),
+            format!("{prefix}{start}"),
+        );
         let request = RangeRequest {
             at_revision: Some(revision),
             limit,
@@ -217,8 +261,15 @@ impl Storage {
             .kvs
             .into_iter()
             .filter_map(|kv| {
-                let key = std::str::from_utf8(&kv.key).ok()?.strip_prefix(&prefix)?.to_owned();
-                Some(Arc::new(Entry::new(ObjectKey(key), kv.mod_revision, kv.value.clone())))
+                let key = std::str::from_utf8(&kv.key)
+                    .ok()?
+                    .strip_prefix(&prefix)?
+                    .to_owned();
+                Some(Arc::new(Entry::new(
+                    ObjectKey(key),
+                    kv.mod_revision,
+                    kv.value.clone(),
+                )))
             })
             .collect();
         Ok((entries, response.more))
@@ -242,7 +293,11 @@ pub(super) fn from(range: KeyRange, start: impl Into<Bytes>) -> KeyRange {
 }
 
 fn unchanged(path: &str, revision: u64) -> Compare {
-    Compare::ModRevision { key: path.to_owned().into(), op: CompareOp::Equal, value: revision }
+    Compare::ModRevision {
+        key: path.to_owned().into(),
+        op: CompareOp::Equal,
+        value: revision,
+    }
 }
 
 /// What a client is told of a store's error.
