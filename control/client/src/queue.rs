@@ -32,6 +32,9 @@ impl Default for RateLimit {
     }
 }
 
+/// Longer delays are cut to this: a key that comes back early is merely looked at once more.
+const DELAY_MOST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 struct Delayed<K> {
     at: Instant,
     order: u64,
@@ -125,7 +128,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
             return self.add(key);
         }
         let mut state = self.inner.state.lock();
-        let at = Instant::now() + delay;
+        let at = Instant::now() + delay.min(DELAY_MOST);
         if state.closed || state.due.get(&key).is_some_and(|due| *due <= at) {
             return;
         }

@@ -1,0 +1,53 @@
+//! Why a reconcile (or the whole run) failed.
+
+use euston_api::selector::SelectorError;
+
+/// A failed reconcile. It is retried with back-off, so it is mostly read in logs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API refused or did not answer.
+    #[error("cannot {attempt}: {source}")]
+    Api {
+        /// What was attempted, on which object.
+        attempt: String,
+        /// The API's answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// An object's selector cannot be read.
+    #[error("the selector of {object} cannot be used: {source}")]
+    Selector {
+        /// Kind and name.
+        object: String,
+        /// What is wrong with it.
+        #[source]
+        source: SelectorError,
+    },
+    /// The settings make no sense.
+    #[error("the controllers' options are wrong: {0}")]
+    Options(String),
+    /// Something is not as it should be yet; trying again later will show.
+    #[error("{0}")]
+    NotYet(String),
+}
+
+impl Error {
+    /// The API's answer, if that is what failed.
+    pub(crate) fn api(&self) -> Option<&kube::Error> {
+        match self {
+            Self::Api { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Names the attempt in a failed API call.
+pub(crate) trait Attempt<T> {
+    fn attempting(self, attempt: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> Attempt<T> for Result<T, kube::Error> {
+    fn attempting(self, attempt: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::Api { attempt: attempt(), source: Box::new(source) })
+    }
+}
