@@ -1,5 +1,7 @@
 //! Keys, values, revisions and ranges.
 
+use std::ops::Bound;
+
 use bytes::Bytes;
 
 /// A point in the store's history: the number of the write transaction that made it, counted over the whole store.
@@ -124,6 +126,17 @@ impl KeyRange {
         match self {
             Self::Key(start) | Self::Between { start, .. } | Self::From(start) => start,
         }
+    }
+
+    /// The range as bounds that are never the wrong way round.
+    pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        let start = &self.start()[..];
+        let end = match self {
+            Self::Key(only) => Bound::Included(&only[..]),
+            Self::Between { end, .. } => Bound::Excluded(start.max(end)),
+            Self::From(_) => Bound::Unbounded,
+        };
+        (Bound::Included(start), end)
     }
 
     /// Whether `key` lies behind the range, so that no later key can be in it either.

@@ -222,7 +222,7 @@ async fn progress_moves_on_without_changes_of_the_watched_keys() {
     put(&store, "other").await;
     next(&mut other).await;
     // Polled once so that it goes live; nothing is there for it.
-    assert!(futures_poll_once(&mut watcher).await);
+    assert!(has_nothing_to_say(&mut watcher).await);
     let reached = async {
         while watcher.progress() < 3 {
             tokio::task::yield_now().await;
@@ -235,8 +235,8 @@ async fn progress_moves_on_without_changes_of_the_watched_keys() {
     assert_eq!(next(&mut watcher).await.revision, 4);
 }
 
-/// Polls a watcher a few times; whether it had nothing to say.
-async fn futures_poll_once(watcher: &mut Watcher) -> bool {
+/// Polls a watcher for a few turns of the scheduler.
+async fn has_nothing_to_say(watcher: &mut Watcher) -> bool {
     tokio::select! {
         biased;
         _ = watcher.next() => false,

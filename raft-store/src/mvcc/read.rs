@@ -45,9 +45,14 @@ impl State {
                 answer.take(kv);
             }),
             _ => {
-                for kv in self.live_in(&request.range) {
+                let mut keys = self.live_in(&request.range);
+                while !answer.is_full()
+                    && let Some(kv) = keys.next()
+                {
                     answer.take(kv);
                 }
+                // The rest is counted without looking at it, which is what a count of many keys costs.
+                answer.count += keys.count();
             }
         }
         Ok(answer.finish(self.revision))
@@ -58,10 +63,7 @@ impl State {
         &'a self,
         range: &'a KeyRange,
     ) -> impl Iterator<Item = &'a Arc<KeyValue>> {
-        self.live
-            .range::<_, [u8]>((Bound::Included(&range.start()[..]), Bound::Unbounded))
-            .take_while(|(key, _)| !range.ends_before(key))
-            .map(|(_, kv)| kv)
+        self.live.range::<_, [u8]>(range.bounds()).map(|(_, kv)| kv)
     }
 
     /// Visits the keys of a range as they were at revision `at`, in order: those that have not changed since, merged
@@ -152,10 +154,15 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Whether more keys are only to be counted.
+    fn is_full(&self) -> bool {
+        let limit = self.request.limit;
+        self.request.count_only || (limit > 0 && self.kvs.len() >= limit)
+    }
+
     fn take(&mut self, kv: &KeyValue) {
         self.count += 1;
-        let full = self.request.limit > 0 && self.kvs.len() >= self.request.limit;
-        if self.request.count_only || full {
+        if self.is_full() {
             return;
         }
         let mut kv = kv.clone();

@@ -39,7 +39,7 @@ pub(crate) struct Opened {
     /// Closes when the member's thread has ended and let go of the data directory.
     pub(crate) ended: watch::Receiver<()>,
     #[cfg(test)]
-    pub(crate) health: Arc<DiskHealth>,
+    pub(super) health: Arc<DiskHealth>,
 }
 
 /// Starts the thread of a member, which recovers and then serves `inbox`.
