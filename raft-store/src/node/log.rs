@@ -259,9 +259,11 @@ impl RaftLog {
             let term = self
                 .term(index)
                 .map_err(|error| self.failed("reading the log in", error))?;
-            let mut truncated = Entry::default();
-            truncated.index = index;
-            truncated.term = term;
+            let truncated = Entry {
+                index,
+                term,
+                ..Entry::default()
+            };
             let mut batch = LogBatch::with_capacity(2);
             batch.add_command(GROUP, Command::Compact { index: index + 1 });
             batch

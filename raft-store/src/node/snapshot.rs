@@ -301,9 +301,11 @@ impl<R: Read> Reader<R> {
                 state.revision()
             )));
         }
-        let mut conf_state = ConfState::default();
-        conf_state.voters = head.voters;
-        conf_state.learners = head.learners;
+        let conf_state = ConfState {
+            voters: head.voters,
+            learners: head.learners,
+            ..ConfState::default()
+        };
         let meta = Meta {
             cluster_id: head.cluster_id,
             position: Position {

@@ -196,8 +196,10 @@ fn found(dir: &DataDir, config: &Config) -> Result<Member, OpenError> {
         member_id: rand::random_range(1..=u64::MAX),
         name: config.name.clone(),
     };
-    let mut conf_state = ConfState::default();
-    conf_state.voters = vec![member.member_id];
+    let conf_state = ConfState {
+        voters: vec![member.member_id],
+        ..ConfState::default()
+    };
     let meta = Meta {
         cluster_id: member.cluster_id,
         position: BEGINNING,
