@@ -104,12 +104,20 @@ where
     }
 }
 
-/// The first kilobytes of an error's text.
-async fn limited_text(body: Body) -> String {
-    match http_body_util::Limited::new(body, 8 * 1024).collect().await {
-        Ok(text) => String::from_utf8_lossy(&text.to_bytes()).trim_end().to_owned(),
-        Err(_) => "the other node did not say why".to_owned(),
+/// How much of an error's text is read.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// The beginning of an error's text.
+async fn limited_text(mut body: Body) -> String {
+    let mut text = Vec::new();
+    while text.len() < TEXT_BYTES_MAX {
+        match body.frame().await {
+            Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            _ => break,
+        }
     }
+    text.truncate(TEXT_BYTES_MAX);
+    String::from_utf8_lossy(&text).trim_end().to_owned()
 }
 
 enum Kept {
@@ -133,7 +141,10 @@ async fn keep(body: Body) -> Result<(Body, Kept), BoxError> {
     }
     match body.size_hint().exact() {
         Some(length) if length <= REPLAY_BYTES_MAX => {
-            let bytes = body.collect().await?.to_bytes();
+            let bytes = match body.collect().await {
+                Ok(collected) => collected.to_bytes(),
+                Err(error) => return Err(error),
+            };
             Ok((full(bytes.clone()), Kept::Bytes(bytes)))
         }
         _ => {
