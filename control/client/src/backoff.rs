@@ -15,7 +15,11 @@ impl Backoff {
     /// A back-off whose first delay is about `first` and whose delays never exceed `most`.
     #[must_use]
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, failures: 0 }
+        Self {
+            first,
+            most,
+            failures: 0,
+        }
     }
 
     /// Starts over after a success.
@@ -44,8 +48,18 @@ mod tests {
     #[test]
     fn doubles_up_to_the_cap() {
         let ms = Duration::from_millis;
-        for (failures, expect) in [(0, ms(5)), (1, ms(10)), (4, ms(80)), (11, ms(10_000)), (u32::MAX, ms(10_000))] {
-            assert_eq!(exponential(ms(5), ms(10_000), failures), expect, "after {failures} failures");
+        for (failures, expect) in [
+            (0, ms(5)),
+            (1, ms(10)),
+            (4, ms(80)),
+            (11, ms(10_000)),
+            (u32::MAX, ms(10_000)),
+        ] {
+            assert_eq!(
+                exponential(ms(5), ms(10_000), failures),
+                expect,
+                "after {failures} failures"
+            );
         }
     }
 
@@ -54,8 +68,14 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for expect_ms in [100, 200, 400, 800, 1000, 1000] {
             let delay = backoff.next_delay();
-            assert!(delay <= Duration::from_millis(expect_ms), "{delay:?} of {expect_ms}");
-            assert!(delay >= Duration::from_millis(expect_ms * 3 / 4), "{delay:?} of {expect_ms}");
+            assert!(
+                delay <= Duration::from_millis(expect_ms),
+                "{delay:?} of {expect_ms}"
+            );
+            assert!(
+                delay >= Duration::from_millis(expect_ms * 3 / 4),
+                "{delay:?} of {expect_ms}"
+            );
         }
         backoff.reset();
         assert!(backoff.next_delay() <= Duration::from_millis(100));

@@ -72,7 +72,9 @@ impl Changes {
                     return Some(ChangeBatch::Relist);
                 }
                 if !pending.keys.is_empty() {
-                    return Some(ChangeBatch::Keys(std::mem::take(&mut pending.keys).into_iter().collect()));
+                    return Some(ChangeBatch::Keys(
+                        std::mem::take(&mut pending.keys).into_iter().collect(),
+                    ));
                 }
                 if pending.closed {
                     return None;
@@ -89,23 +91,33 @@ mod tests {
 
     #[tokio::test]
     async fn repeats_of_a_key_become_one() {
-        let mut changes = Changes { feed: Arc::default() };
+        let mut changes = Changes {
+            feed: Arc::default(),
+        };
         for _ in 0..3 {
             changes.feed.push(ObjectKey::new("a", "one"));
         }
-        assert_eq!(changes.next().await, Some(ChangeBatch::Keys(vec![ObjectKey::new("a", "one")])));
+        assert_eq!(
+            changes.next().await,
+            Some(ChangeBatch::Keys(vec![ObjectKey::new("a", "one")]))
+        );
         changes.feed.close();
         assert_eq!(changes.next().await, None);
     }
 
     #[tokio::test]
     async fn a_subscriber_that_lags_is_told_to_relist() {
-        let mut changes = Changes { feed: Arc::default() };
+        let mut changes = Changes {
+            feed: Arc::default(),
+        };
         for i in 0..=PENDING_KEYS_MAX {
             changes.feed.push(ObjectKey::new("a", &i.to_string()));
         }
         assert_eq!(changes.next().await, Some(ChangeBatch::Relist));
         changes.feed.push(ObjectKey::new("a", "after"));
-        assert_eq!(changes.next().await, Some(ChangeBatch::Keys(vec![ObjectKey::new("a", "after")])));
+        assert_eq!(
+            changes.next().await,
+            Some(ChangeBatch::Keys(vec![ObjectKey::new("a", "after")]))
+        );
     }
 }

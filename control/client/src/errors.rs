@@ -34,7 +34,10 @@ pub fn is_already_exists(error: &kube::Error) -> bool {
 pub fn is_namespace_terminating(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| {
         status.is_forbidden()
-            && (status.details.as_ref().is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
+            && (status
+                .details
+                .as_ref()
+                .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
                 || status.message.contains("because it is being terminated"))
     })
 }
@@ -69,9 +72,17 @@ mod tests {
             (api(422, "Invalid", ""), [false, false, false, false]),
             (api(500, "InternalError", ""), [false, false, false, true]),
             (api(504, "Timeout", ""), [false, false, false, true]),
-            (kube::Error::Service("broken pipe".into()), [false, false, false, true]),
+            (
+                kube::Error::Service("broken pipe".into()),
+                [false, false, false, true],
+            ),
         ] {
-            let got = [is_not_found(&error), is_conflict(&error), is_already_exists(&error), outcome_unknown(&error)];
+            let got = [
+                is_not_found(&error),
+                is_conflict(&error),
+                is_already_exists(&error),
+                outcome_unknown(&error),
+            ];
             assert_eq!(got, expect, "{error}");
         }
     }

@@ -35,7 +35,10 @@ struct Recent<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Recent<K, V> {
     fn new() -> Self {
-        Self { young: HashMap::default(), old: HashMap::default() }
+        Self {
+            young: HashMap::default(),
+            old: HashMap::default(),
+        }
     }
 
     fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
@@ -111,12 +114,25 @@ pub(crate) struct EventLog {
 
 impl EventLog {
     pub(crate) fn new(component: String, host: Option<String>) -> Self {
-        Self { component, host, similar: Recent::new(), known: Recent::new(), buckets: Recent::new(), serial: 0 }
+        Self {
+            component,
+            host,
+            similar: Recent::new(),
+            known: Recent::new(),
+            buckets: Recent::new(),
+            serial: 0,
+        }
     }
 
     /// The write that `occurrence` leads to, or `None` if its object has used up its share.
     pub(crate) fn record(&mut self, occurrence: Occurrence) -> Option<Write> {
-        let Occurrence { about, type_, reason, message, at } = occurrence;
+        let Occurrence {
+            about,
+            type_,
+            reason,
+            message,
+            at,
+        } = occurrence;
         let subject = Subject {
             kind: about.kind.clone().unwrap_or_default(),
             namespace: about.namespace.clone().unwrap_or_default(),
@@ -130,7 +146,10 @@ impl EventLog {
             reason: reason.clone(),
         };
 
-        let similar = self.similar.get_or_insert_with(&similar_key, || Similar { messages: HashSet::default(), last: at });
+        let similar = self.similar.get_or_insert_with(&similar_key, || Similar {
+            messages: HashSet::default(),
+            last: at,
+        });
         if at.duration_since(similar.last).as_secs() > SIMILAR_WINDOW_SECONDS {
             similar.messages.clear();
         }
@@ -141,12 +160,17 @@ impl EventLog {
         }
         let combined = similar.messages.len() >= SIMILAR_MAX;
         let (known_key, message) = if combined {
-            ((similar_key, None), format!("(combined from similar events): {message}"))
+            (
+                (similar_key, None),
+                format!("(combined from similar events): {message}"),
+            )
         } else {
             ((similar_key, Some(message.clone())), message)
         };
 
-        let bucket = self.buckets.get_or_insert_with(&subject, || Bucket { tokens: BURST, at });
+        let bucket = self
+            .buckets
+            .get_or_insert_with(&subject, || Bucket { tokens: BURST, at });
         let passed = at.duration_since(bucket.at).as_secs_f64().max(0.0);
         bucket.tokens = (bucket.tokens + passed / SECONDS_PER_TOKEN).min(BURST);
         bucket.at = at;
@@ -163,9 +187,17 @@ impl EventLog {
             first: at,
         });
         known.count = known.count.saturating_add(1);
-        let namespace = if subject.namespace.is_empty() { "default".to_owned() } else { subject.namespace };
+        let namespace = if subject.namespace.is_empty() {
+            "default".to_owned()
+        } else {
+            subject.namespace
+        };
         let event = Event {
-            metadata: ObjectMeta { name: Some(known.name.clone()), namespace: Some(namespace), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(known.name.clone()),
+                namespace: Some(namespace),
+                ..ObjectMeta::default()
+            },
             involved_object: about,
             type_: Some(type_.to_owned()),
             reason: Some(reason),
@@ -173,12 +205,18 @@ impl EventLog {
             count: Some(known.count),
             first_timestamp: Some(Time(known.first)),
             last_timestamp: Some(Time(at)),
-            source: Some(EventSource { component: Some(self.component.clone()), host: self.host.clone() }),
+            source: Some(EventSource {
+                component: Some(self.component.clone()),
+                host: self.host.clone(),
+            }),
             reporting_component: Some(self.component.clone()),
             reporting_instance: Some(self.host.clone().unwrap_or_default()),
             ..Event::default()
         };
-        Some(Write { new: known.count == 1, event })
+        Some(Write {
+            new: known.count == 1,
+            event,
+        })
     }
 }
 
@@ -191,8 +229,15 @@ fn event_name(object: &str, at: Timestamp, serial: u64) -> String {
         end -= 1;
     }
     // A cut name may end in a separator, which may not stand before the dot.
-    let object = object.get(..end).unwrap_or_default().trim_end_matches(['.', '-']);
-    if object.is_empty() { unique } else { format!("{object}.{unique}") }
+    let object = object
+        .get(..end)
+        .unwrap_or_default()
+        .trim_end_matches(['.', '-']);
+    if object.is_empty() {
+        unique
+    } else {
+        format!("{object}.{unique}")
+    }
 }
 
 #[cfg(test)]
@@ -236,26 +281,48 @@ mod tests {
     #[test]
     fn many_similar_messages_are_combined() {
         let mut log = log();
-        let writes: Vec<_> = (0..15).filter_map(|i| log.record(occurrence("a", &format!("m{i}"), i))).collect();
+        let writes: Vec<_> = (0..15)
+            .filter_map(|i| log.record(occurrence("a", &format!("m{i}"), i)))
+            .collect();
         let combined: Vec<_> = writes
             .iter()
-            .filter(|w| w.event.message.as_deref().unwrap_or_default().starts_with("(combined from similar events): "))
+            .filter(|w| {
+                w.event
+                    .message
+                    .as_deref()
+                    .unwrap_or_default()
+                    .starts_with("(combined from similar events): ")
+            })
             .collect();
         assert_eq!(combined.len(), 6);
         assert_eq!(combined.iter().filter(|w| w.new).count(), 1);
         assert_eq!(combined.last().and_then(|w| w.event.count), Some(6));
-        let later = log.record(occurrence("a", "m99", 14 + SIMILAR_WINDOW_SECONDS + 1)).unwrap();
-        assert_eq!(later.event.message.as_deref(), Some("m99"), "the window has passed");
+        let later = log
+            .record(occurrence("a", "m99", 14 + SIMILAR_WINDOW_SECONDS + 1))
+            .unwrap();
+        assert_eq!(
+            later.event.message.as_deref(),
+            Some("m99"),
+            "the window has passed"
+        );
     }
 
     #[test]
     fn one_object_cannot_flood_the_log() {
         let mut log = log();
-        let written = (0..1000).filter_map(|i| log.record(occurrence("a", &format!("m{i}"), 0))).count();
+        let written = (0..1000)
+            .filter_map(|i| log.record(occurrence("a", &format!("m{i}"), 0)))
+            .count();
         assert_eq!(written, 25);
-        assert!(log.record(occurrence("b", "m", 0)).is_some(), "others are not affected");
+        assert!(
+            log.record(occurrence("b", "m", 0)).is_some(),
+            "others are not affected"
+        );
         assert!(log.record(occurrence("a", "m", 299)).is_none());
-        assert!(log.record(occurrence("a", "m", 300)).is_some(), "a token has come back");
+        assert!(
+            log.record(occurrence("a", "m", 300)).is_some(),
+            "a token has come back"
+        );
     }
 
     #[test]

@@ -100,13 +100,25 @@ impl EventRecorder {
     #[must_use]
     pub fn new(client: Client, component: &str, host: Option<String>) -> Self {
         let shared = Arc::new(Shared::default());
-        tokio::spawn(write_out(client, shared.clone(), EventLog::new(component.to_owned(), host)));
-        Self { handle: Arc::new(Handle(shared)) }
+        tokio::spawn(write_out(
+            client,
+            shared.clone(),
+            EventLog::new(component.to_owned(), host),
+        ));
+        Self {
+            handle: Arc::new(Handle(shared)),
+        }
     }
 
     /// Notes that something happened to the object `about`. `reason` is one CamelCase word,
     /// `message` a sentence for people (cut at 1,024 bytes).
-    pub fn event(&self, about: &ObjectReference, type_: EventType, reason: &str, message: impl Into<String>) {
+    pub fn event(
+        &self,
+        about: &ObjectReference,
+        type_: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         let mut message: String = message.into();
         if message.len() > MESSAGE_BYTES_MAX {
             let mut end = MESSAGE_BYTES_MAX - '…'.len_utf8();
@@ -142,10 +154,16 @@ async fn write_out(client: Client, shared: Arc<Shared>, mut log: EventLog) {
             if queue.waiting.is_empty() && queue.closed {
                 return;
             }
-            (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.dropped))
+            (
+                std::mem::take(&mut queue.waiting),
+                std::mem::take(&mut queue.dropped),
+            )
         };
         if dropped > 0 {
-            warn!(dropped, "events were recorded faster than the API took them; the oldest were dropped");
+            warn!(
+                dropped,
+                "events were recorded faster than the API took them; the oldest were dropped"
+            );
         }
         if batch.is_empty() {
             shared.wake.notified().await;
@@ -167,7 +185,15 @@ async fn write_out(client: Client, shared: Arc<Shared>, mut log: EventLog) {
 }
 
 async fn send(client: Client, write: Write) {
-    let api: Api<Event> = Api::namespaced(client, write.event.metadata.namespace.as_deref().unwrap_or("default"));
+    let api: Api<Event> = Api::namespaced(
+        client,
+        write
+            .event
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or("default"),
+    );
     let name = write.event.metadata.name.as_deref().unwrap_or_default();
     let mut create = write.new;
     for attempt in 1..=TRIES {
@@ -180,7 +206,8 @@ async fn send(client: Client, write: Write) {
                     "lastTimestamp": write.event.last_timestamp,
                     "message": write.event.message,
                 });
-                api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+                api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await
             }
         };
         let error = match tokio::time::timeout(WRITE_MOST, call).await {
@@ -198,7 +225,13 @@ async fn send(client: Client, write: Write) {
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("no answer within {WRITE_MOST:?}"),
         };
-        debug!(event = name, reason = write.event.reason, attempt, error, "cannot write an event");
+        debug!(
+            event = name,
+            reason = write.event.reason,
+            attempt,
+            error,
+            "cannot write an event"
+        );
         tokio::time::sleep(Duration::from_millis(100) * attempt).await;
     }
 }

@@ -27,7 +27,9 @@ pub struct WriteFence<Key> {
 
 impl<Key> Default for WriteFence<Key> {
     fn default() -> Self {
-        Self { written: Mutex::default() }
+        Self {
+            written: Mutex::default(),
+        }
     }
 }
 
@@ -65,7 +67,10 @@ mod tests {
     use super::*;
 
     fn at(revision: &str) -> ObjectMeta {
-        ObjectMeta { resource_version: Some(revision.into()), ..ObjectMeta::default() }
+        ObjectMeta {
+            resource_version: Some(revision.into()),
+            ..ObjectMeta::default()
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,13 +42,19 @@ impl Selection {
     /// Objects that the field selector chooses.
     #[must_use]
     pub fn fields(selector: impl Into<String>) -> Self {
-        Self { fields: Some(selector.into()), labels: None }
+        Self {
+            fields: Some(selector.into()),
+            labels: None,
+        }
     }
 
     /// Objects that the label selector chooses.
     #[must_use]
     pub fn labels(selector: impl Into<String>) -> Self {
-        Self { labels: Some(selector.into()), fields: None }
+        Self {
+            labels: Some(selector.into()),
+            fields: None,
+        }
     }
 }
 
@@ -81,7 +87,9 @@ pub struct Informer<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
@@ -151,7 +159,9 @@ where
     where
         K: Resource<DynamicType = ()>,
     {
-        Self::builder(Api::all(client)).select(selection).start(shutdown)
+        Self::builder(Api::all(client))
+            .select(selection)
+            .start(shutdown)
     }
 
     /// Prepares an informer of what `api` reaches (one namespace or all).
@@ -164,7 +174,13 @@ where
 
     /// Like [`Self::builder`], for kinds known only at run time; `kind` is used in log lines.
     pub fn builder_dynamic(api: Api<K>, kind: String) -> InformerBuilder<K> {
-        InformerBuilder { api, kind, selection: Selection::all(), indexes: Vec::new(), trim: |_| {} }
+        InformerBuilder {
+            api,
+            kind,
+            selection: Selection::all(),
+            indexes: Vec::new(),
+            trim: |_| {},
+        }
     }
 
     /// The object of that name; `namespace` is empty for cluster-scoped kinds.
@@ -219,7 +235,10 @@ where
     /// Waits until the first list is complete; `false` if the informer stopped before that.
     pub async fn synced(&self) -> bool {
         let mut phase = self.inner.phase.subscribe();
-        phase.wait_for(|phase| *phase != Phase::Listing).await.is_ok_and(|phase| *phase == Phase::Synced)
+        phase
+            .wait_for(|phase| *phase != Phase::Listing)
+            .await
+            .is_ok_and(|phase| *phase == Phase::Synced)
     }
 
     /// Whether the first list is complete.
@@ -233,7 +252,10 @@ where
     pub fn on_change(&self, handler: impl Fn(&Delta<'_, K>) + Send + Sync + 'static) {
         let mut handlers = self.inner.handlers.write();
         for object in self.list() {
-            handler(&Delta { old: None, new: Some(&object) });
+            handler(&Delta {
+                old: None,
+                new: Some(&object),
+            });
         }
         handlers.push(Box::new(handler));
     }
@@ -247,6 +269,9 @@ where
             feed.push(ObjectKey::of(object.meta()));
         }
         self.inner.feeds.write().push(Arc::downgrade(&feed));
+        if *self.inner.phase.borrow() == Phase::Stopped {
+            feed.close();
+        }
         drop(handlers);
         Changes { feed }
     }
@@ -260,7 +285,9 @@ impl<K: Resource> Inner<K> {
         }
         if let Some(object) = delta.latest() {
             self.feeds.write().retain(|feed| {
-                feed.upgrade().inspect(|feed| feed.push(ObjectKey::of(object.meta()))).is_some()
+                feed.upgrade()
+                    .inspect(|feed| feed.push(ObjectKey::of(object.meta())))
+                    .is_some()
             });
         }
     }
@@ -294,7 +321,12 @@ impl<K: Resource> Inner<K> {
         self.phase.send_replace(Phase::Stopped);
         // Handlers often hold other informers; letting go of them here frees cycles of them.
         self.handlers.write().clear();
-        for feed in self.feeds.write().drain(..).filter_map(|feed| feed.upgrade()) {
+        for feed in self
+            .feeds
+            .write()
+            .drain(..)
+            .filter_map(|feed| feed.upgrade())
+        {
             feed.close();
         }
     }

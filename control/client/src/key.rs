@@ -20,7 +20,10 @@ impl ObjectKey {
     /// The key of a namespaced object.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of a cluster-scoped object.
@@ -32,13 +35,20 @@ impl ObjectKey {
     /// The key of the object that carries `meta`.
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Self {
-        Self::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+        Self::new(
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        )
     }
 }
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -48,5 +58,7 @@ impl fmt::Display for ObjectKey {
 /// decimal integers that grow with every write.
 #[must_use]
 pub fn revision_of(meta: &ObjectMeta) -> Option<u64> {
-    meta.resource_version.as_deref().and_then(|rv| rv.parse().ok())
+    meta.resource_version
+        .as_deref()
+        .and_then(|rv| rv.parse().ok())
 }

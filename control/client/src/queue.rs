@@ -28,7 +28,10 @@ pub struct RateLimit {
 impl Default for RateLimit {
     /// 5 ms, so that a conflict is retried at once, up to 2 minutes.
     fn default() -> Self {
-        Self { first: Duration::from_millis(5), most: Duration::from_secs(120) }
+        Self {
+            first: Duration::from_millis(5),
+            most: Duration::from_secs(120),
+        }
     }
 }
 
@@ -88,7 +91,9 @@ pub struct WorkQueue<K> {
 
 impl<K> Clone for WorkQueue<K> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
@@ -112,7 +117,13 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
             order: 0,
             closed: false,
         };
-        Self { inner: Arc::new(Inner { state: Mutex::new(state), wake: Notify::new(), limit }) }
+        Self {
+            inner: Arc::new(Inner {
+                state: Mutex::new(state),
+                wake: Notify::new(),
+                limit,
+            }),
+        }
     }
 
     /// Asks for `key` to be reconciled as soon as a worker is free.
@@ -202,7 +213,10 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
                     if !state.ready.is_empty() {
                         self.inner.wake.notify_one();
                     }
-                    return Some(Claim { queue: self.clone(), key });
+                    return Some(Claim {
+                        queue: self.clone(),
+                        key,
+                    });
                 }
                 state.delayed.peek().map(|Reverse(delayed)| delayed.at)
             };
@@ -229,7 +243,11 @@ impl<K: Clone + Eq + Hash> State<K> {
 
     /// Moves delayed keys whose time has come into `ready`.
     fn promote(&mut self, now: Instant) {
-        while self.delayed.peek().is_some_and(|Reverse(delayed)| delayed.at <= now) {
+        while self
+            .delayed
+            .peek()
+            .is_some_and(|Reverse(delayed)| delayed.at <= now)
+        {
             if let Some(Reverse(Delayed { at, key, .. })) = self.delayed.pop()
                 && self.due.get(&key) == Some(&at)
             {
@@ -271,7 +289,10 @@ mod tests {
     use super::*;
 
     async fn take(queue: &WorkQueue<&'static str>) -> Option<Claim<&'static str>> {
-        tokio::time::timeout(Duration::ZERO, queue.next()).await.ok().flatten()
+        tokio::time::timeout(Duration::ZERO, queue.next())
+            .await
+            .ok()
+            .flatten()
     }
 
     #[tokio::test(start_paused = true)]
@@ -309,19 +330,28 @@ mod tests {
         drop(queue.next().await.unwrap());
         assert_eq!(start.elapsed().as_secs(), 2);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(take(&queue).await.is_none(), "the later wishes were the same wish");
+        assert!(
+            take(&queue).await.is_none(),
+            "the later wishes were the same wish"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn failures_double_the_delay_until_forgotten() {
-        let queue = WorkQueue::new(RateLimit { first: Duration::from_millis(5), most: Duration::from_millis(30) });
+        let queue = WorkQueue::new(RateLimit {
+            first: Duration::from_millis(5),
+            most: Duration::from_millis(30),
+        });
         for (failures, expect_ms) in [(1, 5), (2, 10), (3, 20), (4, 30), (5, 30)] {
             let start = Instant::now();
             assert_eq!(queue.retry("a"), failures);
             drop(queue.next().await.unwrap());
             // The timer's resolution is a millisecond.
             let waited = start.elapsed().as_millis();
-            assert!((expect_ms..=expect_ms + 1).contains(&waited), "failure {failures}: {waited} ms");
+            assert!(
+                (expect_ms..=expect_ms + 1).contains(&waited),
+                "failure {failures}: {waited} ms"
+            );
         }
         queue.forget(&"a");
         assert_eq!(queue.retry("a"), 1);
@@ -352,7 +382,12 @@ mod tests {
         tokio::task::yield_now().await;
         queue.close();
         for worker in workers {
-            assert!(tokio::time::timeout(Duration::from_secs(1), worker).await.unwrap().unwrap());
+            assert!(
+                tokio::time::timeout(Duration::from_secs(1), worker)
+                    .await
+                    .unwrap()
+                    .unwrap()
+            );
         }
         queue.add("a");
         assert!(queue.next().await.is_none());

@@ -28,6 +28,9 @@ impl<K> Delta<'_, K> {
     }
 }
 
+/// One object before and after, as [`Delta`] has it, but owned.
+pub(crate) type Difference<K> = (Option<Arc<K>>, Option<Arc<K>>);
+
 /// Computes the index values of an object.
 pub(crate) type IndexFn<K> = Arc<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 
@@ -50,7 +53,10 @@ impl<K> Index<K> {
 
     fn insert(&mut self, key: &ObjectKey, object: &Arc<K>) {
         for value in (self.values_of)(object) {
-            self.entries.entry(value).or_default().insert(key.clone(), object.clone());
+            self.entries
+                .entry(value)
+                .or_default()
+                .insert(key.clone(), object.clone());
         }
     }
 }
@@ -66,9 +72,22 @@ impl<K: Resource> Store<K> {
     pub(crate) fn new(indexes: Vec<(&'static str, IndexFn<K>)>) -> Self {
         let indexes = indexes
             .into_iter()
-            .map(|(name, values_of)| (name, Index { values_of, entries: HashMap::default() }))
+            .map(|(name, values_of)| {
+                (
+                    name,
+                    Index {
+                        values_of,
+                        entries: HashMap::default(),
+                    },
+                )
+            })
             .collect();
-        Self { namespaces: HashMap::default(), indexes, len: 0, revision: 0 }
+        Self {
+            namespaces: HashMap::default(),
+            indexes,
+            len: 0,
+            revision: 0,
+        }
     }
 
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
@@ -85,11 +104,17 @@ impl<K: Resource> Store<K> {
     }
 
     pub(crate) fn list(&self) -> Vec<Arc<K>> {
-        self.namespaces.values().flat_map(|names| names.values().cloned()).collect()
+        self.namespaces
+            .values()
+            .flat_map(|names| names.values().cloned())
+            .collect()
     }
 
     pub(crate) fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.namespaces.get(namespace).map(|names| names.values().cloned().collect()).unwrap_or_default()
+        self.namespaces
+            .get(namespace)
+            .map(|names| names.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     pub(crate) fn by_index(&self, index: &str, value: &str) -> Vec<Arc<K>> {
@@ -105,7 +130,11 @@ impl<K: Resource> Store<K> {
         let meta = object.meta();
         let key = ObjectKey::of(meta);
         self.revision = self.revision.max(revision_of(meta).unwrap_or_default());
-        let old = self.namespaces.entry(key.namespace.clone()).or_default().insert(key.name.clone(), object.clone());
+        let old = self
+            .namespaces
+            .entry(key.namespace.clone())
+            .or_default()
+            .insert(key.name.clone(), object.clone());
         for index in self.indexes.values_mut() {
             if let Some(old) = &old {
                 index.remove(&key, old);
@@ -118,7 +147,9 @@ impl<K: Resource> Store<K> {
 
     /// Forgets the object that `last` was the final state of and returns what was stored.
     pub(crate) fn delete(&mut self, last: &K) -> Option<Arc<K>> {
-        self.revision = self.revision.max(revision_of(last.meta()).unwrap_or_default());
+        self.revision = self
+            .revision
+            .max(revision_of(last.meta()).unwrap_or_default());
         self.remove(&ObjectKey::of(last.meta()))
     }
 
@@ -137,9 +168,12 @@ impl<K: Resource> Store<K> {
 
     /// Makes the content exactly `objects`, as after a fresh list, and returns every difference as
     /// (old, new). Objects whose resourceVersion is unchanged keep their allocation and are no difference.
-    pub(crate) fn replace(&mut self, objects: Vec<Arc<K>>) -> Vec<(Option<Arc<K>>, Option<Arc<K>>)> {
-        let mut gone: HashMap<ObjectKey, ()> =
-            self.list().iter().map(|object| (ObjectKey::of(object.meta()), ())).collect();
+    pub(crate) fn replace(&mut self, objects: Vec<Arc<K>>) -> Vec<Difference<K>> {
+        let mut gone: HashMap<ObjectKey, ()> = self
+            .list()
+            .iter()
+            .map(|object| (ObjectKey::of(object.meta()), ()))
+            .collect();
         let mut differences = Vec::new();
         for object in objects {
             let key = ObjectKey::of(object.meta());
@@ -197,7 +231,10 @@ mod tests {
         store.apply(&object("a", "two", "2", "blue"));
         store.apply(&object("b", "one", "3", "red"));
         assert_eq!(store.len(), 3);
-        assert_eq!(store.get("b", "one").map(|o| o.name_any()), Some("one".to_owned()));
+        assert_eq!(
+            store.get("b", "one").map(|o| o.name_any()),
+            Some("one".to_owned())
+        );
         assert!(store.get("b", "two").is_none());
         assert_eq!(names(&store.list_namespace("a")), ["one", "two"]);
         assert_eq!(store.by_index("colour", "red").len(), 2);
@@ -215,7 +252,10 @@ mod tests {
         assert!(store.delete(&object("a", "one", "9", "blue")).is_some());
         assert!(store.by_index("colour", "blue").is_empty());
         assert_eq!((store.len(), store.revision()), (0, 9));
-        assert!(store.delete(&object("a", "one", "9", "blue")).is_none(), "a second deletion changes nothing");
+        assert!(
+            store.delete(&object("a", "one", "9", "blue")).is_none(),
+            "a second deletion changes nothing"
+        );
     }
 
     #[test]
@@ -224,8 +264,11 @@ mod tests {
         for name in ["kept", "changed", "gone"] {
             store.apply(&object("a", name, "1", "red"));
         }
-        let list =
-            vec![object("a", "kept", "1", "red"), object("a", "changed", "5", "blue"), object("a", "new", "6", "red")];
+        let list = vec![
+            object("a", "kept", "1", "red"),
+            object("a", "changed", "5", "blue"),
+            object("a", "new", "6", "red"),
+        ];
         let mut seen: Vec<String> = store
             .replace(list)
             .into_iter()

@@ -35,17 +35,27 @@ struct Watch {
 impl Watch {
     async fn send(&mut self, type_: &str, object: Value) {
         let line = format!("{}\n", json!({"type": type_, "object": object}));
-        self.lines.send(Ok(http_body::Frame::data(Bytes::from(line)))).await.unwrap();
+        self.lines
+            .send(Ok(http_body::Frame::data(Bytes::from(line))))
+            .await
+            .expect("the watch is open");
     }
 }
 
 fn answer(code: u16, body: &Value) -> Answer {
-    Response::builder().status(code).body(Full::new(Bytes::from(body.to_string())).boxed_unsync()).unwrap()
+    Response::builder()
+        .status(code)
+        .body(Full::new(Bytes::from(body.to_string())).boxed_unsync())
+        .expect("a valid answer")
 }
 
 fn client(lists: Vec<(u16, Value)>) -> (Client, Arc<Script>, mpsc::UnboundedReceiver<Watch>) {
     let (watches, watching) = mpsc::unbounded();
-    let script = Arc::new(Script { lists: Mutex::new(lists.into()), watches, requests: Mutex::default() });
+    let script = Arc::new(Script {
+        lists: Mutex::new(lists.into()),
+        watches,
+        requests: Mutex::default(),
+    });
     let service = {
         let script = script.clone();
         tower::service_fn(move |request: Request<Body>| {
@@ -55,11 +65,15 @@ fn client(lists: Vec<(u16, Value)>) -> (Client, Arc<Script>, mpsc::UnboundedRece
                 script.requests.lock().push(uri.clone());
                 if uri.contains("watch=true") {
                     let (lines, frames) = mpsc::channel(16);
-                    script.watches.unbounded_send(Watch { lines }).unwrap();
-                    return Ok::<_, Infallible>(Response::new(StreamBody::new(frames).boxed_unsync()));
+                    let sent = script.watches.unbounded_send(Watch { lines });
+                    sent.expect("the test waits for watches");
+                    return Ok::<_, Infallible>(Response::new(
+                        StreamBody::new(frames).boxed_unsync(),
+                    ));
                 }
                 let next = script.lists.lock().pop_front();
-                let (code, body) = next.unwrap_or_else(|| (500, json!({"kind": "Status", "code": 500})));
+                let (code, body) =
+                    next.unwrap_or_else(|| (500, json!({"kind": "Status", "code": 500})));
                 Ok(answer(code, &body))
             }
         })
@@ -75,10 +89,13 @@ fn object(name: &str, rv: u64) -> Value {
 }
 
 fn list(rv: u64, items: &[Value], next: Option<&str>) -> (u16, Value) {
-    (200, json!({
-        "apiVersion": "v1", "kind": "ConfigMapList",
-        "metadata": {"resourceVersion": rv.to_string(), "continue": next}, "items": items,
-    }))
+    (
+        200,
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMapList",
+            "metadata": {"resourceVersion": rv.to_string(), "continue": next}, "items": items,
+        }),
+    )
 }
 
 fn gone() -> Value {
@@ -86,7 +103,9 @@ fn gone() -> Value {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened for 20 s")
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("nothing happened for 20 s")
 }
 
 /// Waits until the informer's copy satisfies `condition`, woken by its changes.
@@ -107,14 +126,26 @@ async fn lists_in_pages_then_follows_the_watch() {
     let informer = Informer::<ConfigMap>::start(client, Selection::labels("app=x"), stop.clone());
     assert!(within(informer.synced()).await);
     assert_eq!(informer.len(), 2);
-    assert!(informer.get("ns", "a").unwrap().metadata.managed_fields.is_none());
+    assert!(
+        informer
+            .get("ns", "a")
+            .unwrap()
+            .metadata
+            .managed_fields
+            .is_none()
+    );
 
     let events = Arc::new(Mutex::new(Vec::new()));
     informer.on_change({
         let events = events.clone();
         move |delta| {
-            let name = delta.latest().and_then(|o| o.metadata.name.clone()).unwrap_or_default();
-            events.lock().push((name, delta.old.is_some(), delta.new.is_some()));
+            let name = delta
+                .latest()
+                .and_then(|o| o.metadata.name.clone())
+                .unwrap_or_default();
+            events
+                .lock()
+                .push((name, delta.old.is_some(), delta.new.is_some()));
         }
     });
     let mut watch = within(watches.next()).await.unwrap();
@@ -126,12 +157,28 @@ async fn lists_in_pages_then_follows_the_watch() {
 
     let mut events = events.lock().clone();
     events[..2].sort();
-    let expect = [("a", false, true), ("b", false, true), ("c", false, true), ("a", true, true), ("b", true, false)];
-    assert_eq!(events, expect.map(|(name, old, new)| (name.to_owned(), old, new)));
+    let expect = [
+        ("a", false, true),
+        ("b", false, true),
+        ("c", false, true),
+        ("a", true, true),
+        ("b", true, false),
+    ];
+    assert_eq!(
+        events,
+        expect.map(|(name, old, new)| (name.to_owned(), old, new))
+    );
     let requests = script.requests.lock().clone();
-    assert!(requests[0].contains("limit=500") && requests[0].contains("labelSelector=app%3Dx"), "{requests:?}");
+    assert!(
+        requests[0].contains("limit=500") && requests[0].contains("labelSelector=app%3Dx"),
+        "{requests:?}"
+    );
     assert!(requests[1].contains("continue=more"), "{requests:?}");
-    assert!(requests[2].contains("resourceVersion=10") && requests[2].contains("allowWatchBookmarks=true"), "{requests:?}");
+    assert!(
+        requests[2].contains("resourceVersion=10")
+            && requests[2].contains("allowWatchBookmarks=true"),
+        "{requests:?}"
+    );
     stop.cancel();
 }
 
@@ -156,12 +203,25 @@ async fn an_expired_watch_relists_and_subscribers_lose_nothing() {
         }
     }
     changed.sort();
-    assert_eq!(changed, [ObjectKey::new("ns", "gone"), ObjectKey::new("ns", "new")]);
+    assert_eq!(
+        changed,
+        [ObjectKey::new("ns", "gone"), ObjectKey::new("ns", "new")]
+    );
     assert!(informer.get("ns", "gone").is_none());
     stop.cancel();
     while within(changes.next()).await.is_some() {}
+    let mut after = informer.subscribe();
+    assert!(matches!(within(after.next()).await, Some(ChangeBatch::Keys(keys)) if keys.len() == 2));
+    assert_eq!(
+        within(after.next()).await,
+        None,
+        "a late subscription ends too"
+    );
     let late = Informer::<ConfigMap>::start(client_that_fails(), Selection::all(), stop);
-    assert!(!within(late.synced()).await, "a stopped informer says so instead of waiting for ever");
+    assert!(
+        !within(late.synced()).await,
+        "a stopped informer says so instead of waiting for ever"
+    );
 }
 
 fn client_that_fails() -> Client {
@@ -175,11 +235,20 @@ async fn a_failing_server_is_asked_ever_less_often() {
         let asked = asked.clone();
         tower::service_fn(move |_request: Request<Body>| {
             asked.fetch_add(1, Ordering::SeqCst);
-            async { Ok::<_, Infallible>(answer(503, &json!({"kind": "Status", "code": 503, "reason": "ServiceUnavailable"}))) }
+            async {
+                Ok::<_, Infallible>(answer(
+                    503,
+                    &json!({"kind": "Status", "code": 503, "reason": "ServiceUnavailable"}),
+                ))
+            }
         })
     };
     let stop = CancellationToken::new();
-    let informer = Informer::<ConfigMap>::start(Client::new(service, "default"), Selection::all(), stop.clone());
+    let informer = Informer::<ConfigMap>::start(
+        Client::new(service, "default"),
+        Selection::all(),
+        stop.clone(),
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
     let asked = asked.load(Ordering::SeqCst);
     assert!((6..=18).contains(&asked), "{asked} requests in a minute");

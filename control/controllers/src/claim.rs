@@ -31,7 +31,11 @@ pub(crate) fn claims<K: Resource>(
 ) -> Claims<K> {
     let uid = owner.uid.as_deref().unwrap_or_default();
     let leaving = owner.deletion_timestamp.is_some();
-    let mut claims = Claims { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
+    let mut claims = Claims {
+        owned: Vec::new(),
+        adopt: Vec::new(),
+        release: Vec::new(),
+    };
     for object in candidates {
         let meta = object.meta();
         let matches = selector.matches_optional(meta.labels.as_ref());
@@ -39,7 +43,9 @@ pub(crate) fn claims<K: Resource>(
             Some(controller) if controller.uid != uid => {}
             Some(_) if matches => claims.owned.push(object),
             Some(_) if !leaving => claims.release.push(object),
-            None if matches && !leaving && meta.deletion_timestamp.is_none() => claims.adopt.push(object),
+            None if matches && !leaving && meta.deletion_timestamp.is_none() => {
+                claims.adopt.push(object)
+            }
             _ => {}
         }
     }
@@ -63,12 +69,26 @@ pub(crate) fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> 
 ///
 /// Before anything is adopted the owner is read afresh: one that was deleted (and maybe recreated
 /// under another uid) must not collect objects. Each patch is bound to the object's resourceVersion.
-pub(crate) async fn settle<O, K>(client: &Client, owner: &O, claims: Claims<K>) -> Result<Vec<Arc<K>>, Error>
+pub(crate) async fn settle<O, K>(
+    client: &Client,
+    owner: &O,
+    claims: Claims<K>,
+) -> Result<Vec<Arc<K>>, Error>
 where
-    O: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
 {
-    let Claims { mut owned, adopt, release } = claims;
+    let Claims {
+        mut owned,
+        adopt,
+        release,
+    } = claims;
     if adopt.is_empty() && release.is_empty() {
         return Ok(owned);
     }
@@ -82,10 +102,15 @@ where
         let mut rest = object.meta().owner_references.clone().unwrap_or_default();
         rest.retain(|reference| reference.uid != uid);
         let patch = json!({"metadata": {"resourceVersion": object.meta().resource_version, "ownerReferences": rest}});
-        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+        {
             Ok(_) => {}
             Err(error) if euston_client::errors::is_not_found(&error) => {}
-            Err(error) => return Err(error).attempting(|| format!("release {kind} {namespace}/{name}")),
+            Err(error) => {
+                return Err(error).attempting(|| format!("release {kind} {namespace}/{name}"));
+            }
         }
     }
     if adopt.is_empty() {
@@ -93,10 +118,12 @@ where
     }
     let owners: Api<O> = Api::namespaced(client.clone(), namespace);
     let owner_name = meta.name.as_deref().unwrap_or_default();
-    let live = owners
-        .get_metadata_opt(owner_name)
-        .await
-        .attempting(|| format!("read {} {namespace}/{owner_name} before adopting", O::kind(&())))?;
+    let live = owners.get_metadata_opt(owner_name).await.attempting(|| {
+        format!(
+            "read {} {namespace}/{owner_name} before adopting",
+            O::kind(&())
+        )
+    })?;
     let may_adopt = live.is_some_and(|live| {
         live.metadata.uid.as_deref() == Some(uid) && live.metadata.deletion_timestamp.is_none()
     });
@@ -107,12 +134,16 @@ where
         let name = object.meta().name.as_deref().unwrap_or_default();
         let mut references = object.meta().owner_references.clone().unwrap_or_default();
         references.push(controller_reference(owner));
-        let patch =
-            json!({"metadata": {"resourceVersion": object.meta().resource_version, "ownerReferences": references}});
-        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        let patch = json!({"metadata": {"resourceVersion": object.meta().resource_version, "ownerReferences": references}});
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+        {
             Ok(adopted) => owned.push(Arc::new(adopted)),
             Err(error) if euston_client::errors::is_not_found(&error) => {}
-            Err(error) => return Err(error).attempting(|| format!("adopt {kind} {namespace}/{name}")),
+            Err(error) => {
+                return Err(error).attempting(|| format!("adopt {kind} {namespace}/{name}"));
+            }
         }
     }
     Ok(owned)
@@ -152,7 +183,11 @@ mod tests {
             }
             object.metadata.deletion_timestamp = pod_leaving.then(|| Time(at(0)));
             object.metadata.owner_references = controller.map(|uid| {
-                vec![OwnerReference { uid: uid.into(), controller: Some(true), ..OwnerReference::default() }]
+                vec![OwnerReference {
+                    uid: uid.into(),
+                    controller: Some(true),
+                    ..OwnerReference::default()
+                }]
             });
             let claims = claims(&owner(leaving), &selector, [Arc::new(object)]);
             let got = match (claims.owned.len(), claims.adopt.len(), claims.release.len()) {
@@ -161,7 +196,10 @@ mod tests {
                 (0, 0, 1) => "release",
                 _ => "-",
             };
-            assert_eq!(got, expect, "{leaving} {controller:?} {matches} {pod_leaving}");
+            assert_eq!(
+                got, expect,
+                "{leaving} {controller:?} {matches} {pod_leaving}"
+            );
         }
     }
 }

@@ -24,7 +24,11 @@ impl Kind {
     /// `pods`, or `deployments.apps`: how kubectl and messages name it.
     pub(crate) fn qualified(&self) -> String {
         let ApiResource { plural, group, .. } = &self.resource;
-        if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") }
+        if group.is_empty() {
+            plural.clone()
+        } else {
+            format!("{plural}.{group}")
+        }
     }
 
     /// Reads and writes metadata of objects of this kind.
@@ -42,7 +46,10 @@ pub(crate) async fn discover(client: &Client) -> Result<Vec<Kind>, Error> {
     let discovery = match Discovery::new(client.clone()).run_aggregated().await {
         Ok(discovery) => discovery,
         // A server without the aggregated form still has the older one.
-        Err(_) => Discovery::new(client.clone()).run().await.attempting(|| "discover the kinds of the API".to_owned())?,
+        Err(_) => Discovery::new(client.clone())
+            .run()
+            .await
+            .attempting(|| "discover the kinds of the API".to_owned())?,
     };
     let mut kinds: Vec<Kind> = discovery
         .groups()

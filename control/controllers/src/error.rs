@@ -1,6 +1,9 @@
 //! Why a reconcile (or the whole run) failed.
 
+use std::time::Duration;
+
 use euston_api::selector::SelectorError;
+use euston_client::{Next, errors};
 
 /// A failed reconcile. It is retried with back-off, so it is mostly read in logs.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,21 @@ impl Error {
     }
 }
 
+/// After a conflict the newer object is on its way through the watch and brings its key back by
+/// itself; this is when to try again if it does not.
+const CONFLICT_RETRY: Duration = Duration::from_millis(100);
+
+/// Takes a conflict for what it is: not a failure, but a plan made on a copy a little too old.
+pub(crate) fn unless_conflict(result: Result<Next, Error>) -> Result<Next, Error> {
+    match result {
+        Err(error) if error.api().is_some_and(errors::is_conflict) => {
+            tracing::debug!(%error, "planned on an outdated copy; planning anew");
+            Ok(Next::After(CONFLICT_RETRY))
+        }
+        result => result,
+    }
+}
+
 /// Names the attempt in a failed API call.
 pub(crate) trait Attempt<T> {
     fn attempting(self, attempt: impl FnOnce() -> String) -> Result<T, Error>;
@@ -48,6 +66,9 @@ pub(crate) trait Attempt<T> {
 
 impl<T> Attempt<T> for Result<T, kube::Error> {
     fn attempting(self, attempt: impl FnOnce() -> String) -> Result<T, Error> {
-        self.map_err(|source| Error::Api { attempt: attempt(), source: Box::new(source) })
+        self.map_err(|source| Error::Api {
+            attempt: attempt(),
+            source: Box::new(source),
+        })
     }
 }

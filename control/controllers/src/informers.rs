@@ -62,7 +62,11 @@ fn trim_pod(pod: &mut Pod) {
     if let Some(spec) = &mut pod.spec {
         spec.volumes = None;
         spec.affinity = None;
-        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        for container in spec
+            .containers
+            .iter_mut()
+            .chain(spec.init_containers.iter_mut().flatten())
+        {
             container.args = None;
             container.command = None;
             container.env = None;
@@ -82,16 +86,28 @@ impl Informers {
             pods: Informer::builder(Api::<Pod>::all(client.clone()))
                 .trim(trim_pod)
                 .index(BY_CONTROLLER, |pod| controller_value(&pod.metadata))
-                .index(BY_NODE, |pod| pod.spec.iter().filter_map(|spec| spec.node_name.clone()).collect())
+                .index(BY_NODE, |pod| {
+                    pod.spec
+                        .iter()
+                        .filter_map(|spec| spec.node_name.clone())
+                        .collect()
+                })
                 .start(stop()),
             replica_sets: Informer::builder(Api::<ReplicaSet>::all(client.clone()))
                 .index(BY_CONTROLLER, |rs| controller_value(&rs.metadata))
                 .start(stop()),
             endpoint_slices: Informer::builder(Api::<EndpointSlice>::all(client.clone()))
                 .index(BY_SERVICE, |slice| {
-                    let service = slice.metadata.labels.as_ref().and_then(|l| l.get(labels::SERVICE_NAME));
+                    let service = slice
+                        .metadata
+                        .labels
+                        .as_ref()
+                        .and_then(|l| l.get(labels::SERVICE_NAME));
                     let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
-                    service.map(|service| service_value(namespace, service)).into_iter().collect()
+                    service
+                        .map(|service| service_value(namespace, service))
+                        .into_iter()
+                        .collect()
                 })
                 .start(stop()),
             nodes: Informer::start(client.clone(), Selection::all(), stop()),

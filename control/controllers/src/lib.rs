@@ -45,7 +45,10 @@ pub(crate) struct Shared {
 }
 
 /// A namespace is looked at whenever something in it goes; between that, ever less often.
-const NAMESPACE_RETRY: RateLimit = RateLimit { first: Duration::from_millis(50), most: Duration::from_secs(15) };
+const NAMESPACE_RETRY: RateLimit = RateLimit {
+    first: Duration::from_millis(50),
+    most: Duration::from_secs(15),
+};
 
 /// Runs all controllers until `shutdown`.
 ///
@@ -53,7 +56,11 @@ const NAMESPACE_RETRY: RateLimit = RateLimit { first: Duration::from_millis(50),
 ///
 /// # Errors
 /// If `options` make no sense. An API that cannot be reached is no error: it is waited for.
-pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    client: Client,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     options.validate()?;
     let informers = Informers::start(&client, &shutdown);
     if !informers.synced().await {
@@ -61,7 +68,13 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         return Ok(());
     }
     let namespaces_to_empty = WorkQueue::new(NAMESPACE_RETRY);
-    let shared = Arc::new(Shared { client, informers, options, shutdown, namespaces_to_empty });
+    let shared = Arc::new(Shared {
+        client,
+        informers,
+        options,
+        shutdown,
+        namespaces_to_empty,
+    });
     let mut controllers = JoinSet::new();
     controllers.spawn(deployment::run(shared.clone()));
     controllers.spawn(replicaset::run(shared.clone()));

@@ -45,10 +45,14 @@ impl Options {
             )));
         }
         if self.node_monitor_grace.is_zero() {
-            return Err(Error::Options("node_monitor_grace must be greater than 0".to_owned()));
+            return Err(Error::Options(
+                "node_monitor_grace must be greater than 0".to_owned(),
+            ));
         }
         if u32::from(network) & (u32::MAX >> prefix) != 0 {
-            return Err(Error::Options(format!("pod_network {network}/{prefix} has bits set beyond its prefix")));
+            return Err(Error::Options(format!(
+                "pod_network {network}/{prefix} has bits set beyond its prefix"
+            )));
         }
         Ok(())
     }
@@ -63,10 +67,34 @@ mod tests {
         let ok = Options::default();
         assert!(ok.validate().is_ok());
         for (options, expect) in [
-            (Options { node_prefix: 8, ..ok.clone() }, "/8 must lie between"),
-            (Options { node_prefix: 31, ..ok.clone() }, "/31 must lie between"),
-            (Options { node_monitor_grace: Duration::ZERO, ..ok.clone() }, "node_monitor_grace"),
-            (Options { pod_network: (Ipv4Addr::new(10, 1, 0, 0), 9), ..ok.clone() }, "10.1.0.0/9"),
+            (
+                Options {
+                    node_prefix: 8,
+                    ..ok.clone()
+                },
+                "/8 must lie between",
+            ),
+            (
+                Options {
+                    node_prefix: 31,
+                    ..ok.clone()
+                },
+                "/31 must lie between",
+            ),
+            (
+                Options {
+                    node_monitor_grace: Duration::ZERO,
+                    ..ok.clone()
+                },
+                "node_monitor_grace",
+            ),
+            (
+                Options {
+                    pod_network: (Ipv4Addr::new(10, 1, 0, 0), 9),
+                    ..ok.clone()
+                },
+                "10.1.0.0/9",
+            ),
         ] {
             let error = options.validate().unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");

@@ -9,11 +9,19 @@ pub(crate) const READY: &str = "Ready";
 
 /// The pod's condition of that type.
 pub(crate) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == type_)
 }
 
 pub(crate) fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {
@@ -35,13 +43,24 @@ pub(crate) fn is_active(pod: &Pod) -> bool {
 }
 
 pub(crate) fn node_name(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+    pod.spec
+        .as_ref()?
+        .node_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
 }
 
 /// Restarts of the pod's containers, summed.
 pub(crate) fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    statuses.into_iter().flatten().map(|status| status.restart_count).fold(0, i32::saturating_add)
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .map(|status| status.restart_count)
+        .fold(0, i32::saturating_add)
 }
 
 /// Whether a pod has been ready long enough.
@@ -58,11 +77,15 @@ pub(crate) fn availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
     let Some(ready) = condition(pod, READY).filter(|ready| ready.status == "True") else {
         return Availability::No;
     };
-    let Ok(wait) = u64::try_from(min_ready_seconds) else { return Availability::Yes };
+    let Ok(wait) = u64::try_from(min_ready_seconds) else {
+        return Availability::Yes;
+    };
     if wait == 0 {
         return Availability::Yes;
     }
-    let Some(since) = &ready.last_transition_time else { return Availability::No };
+    let Some(since) = &ready.last_transition_time else {
+        return Availability::No;
+    };
     // A clock that runs behind the one that stamped the time counts as no time passed.
     let passed = Duration::try_from(now.duration_since(since.0)).unwrap_or_default();
     match Duration::from_secs(wait).saturating_sub(passed) {
@@ -106,7 +129,11 @@ pub(crate) mod tests {
             (true, 10, 10, Availability::Yes),
             (true, 10, -3, Availability::In(Duration::from_secs(10))),
         ] {
-            assert_eq!(availability(&pod("a", ready), min, at(second)), expect, "{ready} {min} {second}");
+            assert_eq!(
+                availability(&pod("a", ready), min, at(second)),
+                expect,
+                "{ready} {min} {second}"
+            );
         }
     }
 }

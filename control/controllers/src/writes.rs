@@ -19,11 +19,17 @@ pub(crate) struct Outcome<T, E> {
 /// Runs `write` for 0..`count`, starting with one and growing with every success up to
 /// [`IN_FLIGHT_MAX`] at once; after the first failure nothing more is started. So a thousand
 /// refused pods cost one refusal, and a thousand accepted ones a few round trips.
-pub(crate) async fn slow_start<T, E, Fut>(count: usize, write: impl Fn(usize) -> Fut) -> Outcome<T, E>
+pub(crate) async fn slow_start<T, E, Fut>(
+    count: usize,
+    write: impl Fn(usize) -> Fut,
+) -> Outcome<T, E>
 where
     Fut: Future<Output = Result<T, E>>,
 {
-    let mut outcome = Outcome { done: Vec::with_capacity(count), failed: Vec::new() };
+    let mut outcome = Outcome {
+        done: Vec::with_capacity(count),
+        failed: Vec::new(),
+    };
     let mut running = FuturesUnordered::new();
     let mut window = 1;
     let mut started = 0;
@@ -44,12 +50,19 @@ where
 }
 
 /// Runs `write` for each of `items`, [`IN_FLIGHT_MAX`] at once, all of them whatever fails.
-pub(crate) async fn all<I, T, E, Fut>(items: impl IntoIterator<Item = I>, write: impl Fn(I) -> Fut) -> Outcome<T, E>
+pub(crate) async fn all<I, T, E, Fut>(
+    items: impl IntoIterator<Item = I>,
+    write: impl Fn(I) -> Fut,
+) -> Outcome<T, E>
 where
     Fut: Future<Output = Result<T, E>>,
 {
-    let mut outcome = Outcome { done: Vec::new(), failed: Vec::new() };
-    let mut running = futures::stream::iter(items.into_iter().map(write)).buffer_unordered(IN_FLIGHT_MAX);
+    let mut outcome = Outcome {
+        done: Vec::new(),
+        failed: Vec::new(),
+    };
+    let mut running =
+        futures::stream::iter(items.into_iter().map(write)).buffer_unordered(IN_FLIGHT_MAX);
     while let Some(result) = running.next().await {
         match result {
             Ok(done) => outcome.done.push(done),
@@ -80,7 +93,12 @@ mod tests {
             }
         })
         .await;
-        (outcome.done.len(), outcome.failed.len(), most.get(), start.elapsed().as_millis())
+        (
+            outcome.done.len(),
+            outcome.failed.len(),
+            most.get(),
+            start.elapsed().as_millis(),
+        )
     }
 
     #[tokio::test(start_paused = true)]

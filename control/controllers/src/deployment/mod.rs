@@ -13,7 +13,8 @@ use std::sync::Arc;
 use euston_api::owners;
 use euston_api::selector::LabelSelector;
 use euston_client::{
-    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference, run_workers,
+    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
+    run_workers,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -24,7 +25,7 @@ use serde_json::json;
 
 use crate::Shared;
 use crate::claim::{claims, settle};
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_conflict};
 use crate::informers::{BY_CONTROLLER, orphans_of};
 use crate::pods;
 
@@ -77,39 +78,66 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     });
     let reconcile = move |key: ObjectKey| {
         let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
+        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers("deployment", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "deployment",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 fn owning_deployment(rs: &ReplicaSet) -> Option<ObjectKey> {
     let owner = owners::controller_of(&rs.metadata)?;
-    (owner.kind == "Deployment")
-        .then(|| ObjectKey::new(rs.metadata.namespace.as_deref().unwrap_or_default(), &owner.name))
+    (owner.kind == "Deployment").then(|| {
+        ObjectKey::new(
+            rs.metadata.namespace.as_deref().unwrap_or_default(),
+            &owner.name,
+        )
+    })
 }
 
 /// The deployments that a changed ReplicaSet concerns: its owners before and after, or, if it has
 /// none, all that would take it.
-fn affected(delta: &Delta<'_, ReplicaSet>, candidates: impl Fn(&str) -> Vec<Arc<Deployment>>) -> Vec<ObjectKey> {
-    let mut keys: Vec<ObjectKey> =
-        delta.old.into_iter().chain(delta.new).filter_map(|rs| owning_deployment(rs)).collect();
+fn affected(
+    delta: &Delta<'_, ReplicaSet>,
+    candidates: impl Fn(&str) -> Vec<Arc<Deployment>>,
+) -> Vec<ObjectKey> {
+    let mut keys: Vec<ObjectKey> = delta
+        .old
+        .into_iter()
+        .chain(delta.new)
+        .filter_map(|rs| owning_deployment(rs))
+        .collect();
     keys.dedup();
     if let Some(rs) = delta.new
         && owners::controller_of(&rs.metadata).is_none()
     {
-        let matching = candidates(rs.metadata.namespace.as_deref().unwrap_or_default()).into_iter().filter(|deployment| {
-            LabelSelector::from_api(Some(&deployment.spec.selector)).is_ok_and(|selector| {
-                !selector.is_everything() && selector.matches_optional(rs.metadata.labels.as_ref())
-            })
-        });
+        let matching = candidates(rs.metadata.namespace.as_deref().unwrap_or_default())
+            .into_iter()
+            .filter(|deployment| {
+                LabelSelector::from_api(Some(&deployment.spec.selector)).is_ok_and(|selector| {
+                    !selector.is_everything()
+                        && selector.matches_optional(rs.metadata.labels.as_ref())
+                })
+            });
         keys.extend(matching.map(|deployment| ObjectKey::of(&deployment.metadata)));
     }
     keys
 }
 
-fn deployment_of(pod: &Pod, get: impl Fn(&ObjectKey) -> Option<Arc<ReplicaSet>>) -> Option<ObjectKey> {
+fn deployment_of(
+    pod: &Pod,
+    get: impl Fn(&ObjectKey) -> Option<Arc<ReplicaSet>>,
+) -> Option<ObjectKey> {
     let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet")?;
-    let rs = get(&ObjectKey::new(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name))?;
+    let rs = get(&ObjectKey::new(
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+        &owner.name,
+    ))?;
     owning_deployment(&rs)
 }
 
@@ -120,24 +148,44 @@ impl Controller {
             self.fence.forget(key);
             return Ok(Next::Done);
         };
-        let selector = LabelSelector::from_api(Some(&deployment.spec.selector))
-            .map_err(|source| Error::Selector { object: format!("Deployment {key}"), source })?;
+        let selector =
+            LabelSelector::from_api(Some(&deployment.spec.selector)).map_err(|source| {
+                Error::Selector {
+                    object: format!("Deployment {key}"),
+                    source,
+                }
+            })?;
         if selector.is_everything() {
-            let message = "This deployment is selecting all pods. A non-empty selector is required.";
-            self.recorder.event(&reference(&*deployment), EventType::Warning, "SelectingAll", message);
+            let message =
+                "This deployment is selecting all pods. A non-empty selector is required.";
+            self.recorder.event(
+                &reference(&*deployment),
+                EventType::Warning,
+                "SelectingAll",
+                message,
+            );
             return Ok(Next::Done);
         }
         if let Some(wait) = self.fence.behind(key, informers.replica_sets.revision()) {
             return Ok(Next::After(wait));
         }
-        let mut candidates =
-            informers.replica_sets.by_index(BY_CONTROLLER, deployment.metadata.uid.as_deref().unwrap_or_default());
-        candidates.extend(informers.replica_sets.by_index(BY_CONTROLLER, &orphans_of(&key.namespace)));
+        let mut candidates = informers.replica_sets.by_index(
+            BY_CONTROLLER,
+            deployment.metadata.uid.as_deref().unwrap_or_default(),
+        );
+        candidates.extend(
+            informers
+                .replica_sets
+                .by_index(BY_CONTROLLER, &orphans_of(&key.namespace)),
+        );
         let claims = claims(&deployment.metadata, &selector, candidates);
         let sets = settle(&self.shared.client, &*deployment, claims).await?;
         let sets = sets.iter().map(|rs| (**rs).clone()).collect();
         let pods_left = |rs: &ReplicaSet| {
-            let pods = informers.pods.by_index(BY_CONTROLLER, rs.metadata.uid.as_deref().unwrap_or_default());
+            let pods = informers.pods.by_index(
+                BY_CONTROLLER,
+                rs.metadata.uid.as_deref().unwrap_or_default(),
+            );
             pods.iter().any(|pod| !pods::is_finished(pod))
         };
         let plan = plan::plan(&deployment, sets, pods_left, Timestamp::now());
@@ -146,7 +194,12 @@ impl Controller {
         Ok(next)
     }
 
-    async fn carry_out(&self, key: &ObjectKey, deployment: &Deployment, plan: plan::Plan) -> Result<(), Error> {
+    async fn carry_out(
+        &self,
+        key: &ObjectKey,
+        deployment: &Deployment,
+        plan: plan::Plan,
+    ) -> Result<(), Error> {
         let about = reference(deployment);
         let sets: Api<ReplicaSet> = Api::namespaced(self.shared.client.clone(), &key.namespace);
         if let Some(rs) = &plan.create {
@@ -164,25 +217,44 @@ impl Controller {
                 .attempting(|| format!("update ReplicaSet {}/{name}", key.namespace))?;
             self.fence.wrote(key.clone(), &written.metadata);
             if let Some(event) = &update.event {
-                self.recorder.event(&about, EventType::Normal, "ScalingReplicaSet", event.as_str());
+                self.recorder.event(
+                    &about,
+                    EventType::Normal,
+                    "ScalingReplicaSet",
+                    event.as_str(),
+                );
             }
         }
         for rs in &plan.deletes {
             let name = rs.metadata.name.as_deref().unwrap_or_default();
-            let preconditions =
-                Preconditions { uid: rs.metadata.uid.clone(), resource_version: rs.metadata.resource_version.clone() };
-            match sets.delete(name, &DeleteParams::background().preconditions(preconditions)).await {
+            let preconditions = Preconditions {
+                uid: rs.metadata.uid.clone(),
+                resource_version: rs.metadata.resource_version.clone(),
+            };
+            match sets
+                .delete(
+                    name,
+                    &DeleteParams::background().preconditions(preconditions),
+                )
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
                 Err(error) => {
-                    return Err(error).attempting(|| format!("delete old ReplicaSet {}/{name}", key.namespace));
+                    return Err(error)
+                        .attempting(|| format!("delete old ReplicaSet {}/{name}", key.namespace));
                 }
             }
         }
         self.write_deployment(key, deployment, plan).await
     }
 
-    async fn write_deployment(&self, key: &ObjectKey, deployment: &Deployment, plan: plan::Plan) -> Result<(), Error> {
+    async fn write_deployment(
+        &self,
+        key: &ObjectKey,
+        deployment: &Deployment,
+        plan: plan::Plan,
+    ) -> Result<(), Error> {
         let api: Api<Deployment> = Api::namespaced(self.shared.client.clone(), &key.namespace);
         let mut wanted = deployment.clone();
         if let Some(revision) = plan.revision {
@@ -195,14 +267,23 @@ impl Controller {
                 .await
                 .attempting(|| format!("note the revision on Deployment {key}"))?;
         }
-        if deployment.status.as_ref().is_some_and(|old| status::same(old, &plan.status)) {
+        if deployment
+            .status
+            .as_ref()
+            .is_some_and(|old| status::same(old, &plan.status))
+        {
             return Ok(());
         }
         wanted.status = Some(plan.status);
-        match api.replace_status(&key.name, &PostParams::default(), &wanted).await {
+        match api
+            .replace_status(&key.name, &PostParams::default(), &wanted)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if errors::is_not_found(&error) => Ok(()),
-            Err(error) => Err(error).attempting(|| format!("update the status of Deployment {key}")),
+            Err(error) => {
+                Err(error).attempting(|| format!("update the status of Deployment {key}"))
+            }
         }
     }
 
@@ -219,16 +300,26 @@ impl Controller {
             Ok(created) => {
                 self.fence.wrote(key.clone(), &created.metadata);
                 if rolling::size(rs) > 0 {
-                    let message = format!("Scaled up replica set {name} from 0 to {}", rolling::size(rs));
-                    self.recorder.event(&reference(deployment), EventType::Normal, "ScalingReplicaSet", message);
+                    let message = format!(
+                        "Scaled up replica set {name} from 0 to {}",
+                        rolling::size(rs)
+                    );
+                    self.recorder.event(
+                        &reference(deployment),
+                        EventType::Normal,
+                        "ScalingReplicaSet",
+                        message,
+                    );
                 }
                 Ok(Created::Now)
             }
             Err(error) if errors::is_already_exists(&error) => {
                 let existing = sets.get_opt(name).await.attempting(attempt)?;
                 let ours = existing.as_ref().is_some_and(|existing| {
-                    owners::is_controlled_by(&existing.metadata, deployment.metadata.uid.as_deref().unwrap_or_default())
-                        && revision::same_template(&deployment.spec.template, existing)
+                    owners::is_controlled_by(
+                        &existing.metadata,
+                        deployment.metadata.uid.as_deref().unwrap_or_default(),
+                    ) && revision::same_template(&deployment.spec.template, existing)
                 });
                 if let Some(existing) = existing.filter(|_| ours) {
                     self.fence.wrote(key.clone(), &existing.metadata);
@@ -237,40 +328,71 @@ impl Controller {
                 // Another template hashes to the same name: count it, which gives another name.
                 let mut collided = deployment.clone();
                 let status = collided.status.get_or_insert_default();
-                status.collision_count = Some(status.collision_count.unwrap_or_default().saturating_add(1));
-                let api: Api<Deployment> = Api::namespaced(self.shared.client.clone(), &key.namespace);
+                status.collision_count =
+                    Some(status.collision_count.unwrap_or_default().saturating_add(1));
+                let api: Api<Deployment> =
+                    Api::namespaced(self.shared.client.clone(), &key.namespace);
                 api.replace_status(&key.name, &PostParams::default(), &collided)
                     .await
                     .attempting(|| format!("count a hash collision of Deployment {key}"))?;
-                Err(Error::NotYet(format!("ReplicaSet {}/{name} belongs to something else; another name is tried", key.namespace)))
+                Err(Error::NotYet(format!(
+                    "ReplicaSet {}/{name} belongs to something else; another name is tried",
+                    key.namespace
+                )))
             }
             Err(error) if errors::is_namespace_terminating(&error) => Ok(Created::Before),
             Err(error) => {
-                self.report_failed_create(key, deployment, name, &error).await;
+                self.report_failed_create(key, deployment, name, &error)
+                    .await;
                 Err(error).attempting(attempt)
             }
         }
     }
 
     /// Tells the user on the deployment itself why there is no ReplicaSet.
-    async fn report_failed_create(&self, key: &ObjectKey, deployment: &Deployment, name: &str, error: &kube::Error) {
-        let reason = errors::status(error).map_or_else(|| error.to_string(), |status| status.message.clone());
+    async fn report_failed_create(
+        &self,
+        key: &ObjectKey,
+        deployment: &Deployment,
+        name: &str,
+        error: &kube::Error,
+    ) {
+        let reason = errors::status(error)
+            .map_or_else(|| error.to_string(), |status| status.message.clone());
         let message = format!("Failed to create new replica set \"{name}\": {reason}");
-        self.recorder.event(&reference(deployment), EventType::Warning, "ReplicaSetCreateError", message.as_str());
+        self.recorder.event(
+            &reference(deployment),
+            EventType::Warning,
+            "ReplicaSetCreateError",
+            message.as_str(),
+        );
         if !status::has_deadline(deployment) {
             return;
         }
         let mut conditions = status::Conditions::of(deployment, Timestamp::now());
-        conditions.set(status::PROGRESSING, "False", "ReplicaSetCreateError", message);
-        let wanted_status = status::finish(deployment.status.clone().unwrap_or_default(), conditions);
-        if deployment.status.as_ref().is_some_and(|old| status::same(old, &wanted_status)) {
+        conditions.set(
+            status::PROGRESSING,
+            "False",
+            "ReplicaSetCreateError",
+            message,
+        );
+        let wanted_status =
+            status::finish(deployment.status.clone().unwrap_or_default(), conditions);
+        if deployment
+            .status
+            .as_ref()
+            .is_some_and(|old| status::same(old, &wanted_status))
+        {
             return;
         }
         let mut wanted = deployment.clone();
         wanted.status = Some(wanted_status);
         let api: Api<Deployment> = Api::namespaced(self.shared.client.clone(), &key.namespace);
         // A courtesy on top of the event; the failed reconcile is retried anyway.
-        if let Err(error) = api.replace_status(&key.name, &PostParams::default(), &wanted).await {
+        if let Err(error) = api
+            .replace_status(&key.name, &PostParams::default(), &wanted)
+            .await
+        {
             tracing::debug!(deployment = %key, %error, "cannot note the failure on the deployment");
         }
     }

@@ -56,7 +56,11 @@ pub(super) fn plan(
         }
         return planner.finish(false);
     }
-    if rolling::is_rolling(deployment) { planner.roll() } else { planner.recreate(old_pods_left) }
+    if rolling::is_rolling(deployment) {
+        planner.roll()
+    } else {
+        planner.recreate(old_pods_left)
+    }
     planner.finish(true)
 }
 
@@ -74,10 +78,19 @@ impl<'a> Planner<'a> {
         sets.sort_by(by_creation);
         let before = sets.clone();
         // The oldest of several with the same template: so that it stays the same one.
-        let position = sets.iter().position(|rs| revision::same_template(&deployment.spec.template, rs));
+        let position = sets
+            .iter()
+            .position(|rs| revision::same_template(&deployment.spec.template, rs));
         let new = position.map(|position| sets.remove(position));
         let conditions = Conditions::of(deployment, now);
-        Self { deployment, before, old: sets, new, conditions, plan: Plan::default() }
+        Self {
+            deployment,
+            before,
+            old: sets,
+            new,
+            conditions,
+            plan: Plan::default(),
+        }
     }
 
     fn sets(&self) -> impl Iterator<Item = &ReplicaSet> {
@@ -88,7 +101,8 @@ impl<'a> Planner<'a> {
     /// several active sets (its strategy changed in mid-update) is rolled out instead.
     fn is_scaling(&self) -> bool {
         let active: Vec<&ReplicaSet> = self.sets().filter(|rs| size(rs) > 0).collect();
-        rolling::is_scaling(self.deployment, &active) && (rolling::is_rolling(self.deployment) || active.len() <= 1)
+        rolling::is_scaling(self.deployment, &active)
+            && (rolling::is_rolling(self.deployment) || active.len() <= 1)
     }
 
     /// Pausing and resuming restart the progress deadline, unless it was missed already.
@@ -100,11 +114,21 @@ impl<'a> Planner<'a> {
         match self.conditions.reason(status::PROGRESSING) {
             Some(status::TIMED_OUT) => {}
             Some(status::PAUSED) if !paused => {
-                self.conditions.set(status::PROGRESSING, "Unknown", status::RESUMED, "Deployment is resumed");
+                self.conditions.set(
+                    status::PROGRESSING,
+                    "Unknown",
+                    status::RESUMED,
+                    "Deployment is resumed",
+                );
             }
             Some(status::PAUSED) => {}
             _ if paused => {
-                self.conditions.set(status::PROGRESSING, "Unknown", status::PAUSED, "Deployment is paused");
+                self.conditions.set(
+                    status::PROGRESSING,
+                    "Unknown",
+                    status::PAUSED,
+                    "Deployment is paused",
+                );
             }
             _ => {}
         }
@@ -112,14 +136,23 @@ impl<'a> Planner<'a> {
 
     /// Gives the newest ReplicaSet the highest revision, creating it if `create` and there is none.
     fn revise(&mut self, create: bool) {
-        let next = self.old.iter().map(|rs| revision::revision(&rs.metadata)).max().unwrap_or_default() + 1;
+        let next = self
+            .old
+            .iter()
+            .map(|rs| revision::revision(&rs.metadata))
+            .max()
+            .unwrap_or_default()
+            + 1;
         if let Some(rs) = &mut self.new {
             revision::annotate(rs, self.deployment, next);
             rs.spec.min_ready_seconds = self.deployment.spec.min_ready_seconds;
-            if status::has_deadline(self.deployment) && self.conditions.get(status::PROGRESSING).is_none() {
+            if status::has_deadline(self.deployment)
+                && self.conditions.get(status::PROGRESSING).is_none()
+            {
                 let name = rs.metadata.name.as_deref().unwrap_or_default();
                 let message = format!("Found new replica set \"{name}\"");
-                self.conditions.set(status::PROGRESSING, "True", status::FOUND, message);
+                self.conditions
+                    .set(status::PROGRESSING, "True", status::FOUND, message);
             }
         } else if create {
             let replicas = rolling::new_size(self.deployment, rolling::total(&self.old), 0);
@@ -127,12 +160,16 @@ impl<'a> Planner<'a> {
             if status::has_deadline(self.deployment) {
                 let name = rs.metadata.name.as_deref().unwrap_or_default();
                 let message = format!("Created new replica set \"{name}\"");
-                self.conditions.set(status::PROGRESSING, "True", status::CREATED, message);
+                self.conditions
+                    .set(status::PROGRESSING, "True", status::CREATED, message);
             }
             self.plan.create = Some(rs.clone());
             self.new = Some(rs);
         }
-        let noted = self.new.as_ref().and_then(|rs| annotation(&rs.metadata, DEPLOYMENT_REVISION));
+        let noted = self
+            .new
+            .as_ref()
+            .and_then(|rs| annotation(&rs.metadata, DEPLOYMENT_REVISION));
         if let Some(noted) = noted
             && annotation(&self.deployment.metadata, DEPLOYMENT_REVISION) != Some(noted)
         {
@@ -165,7 +202,8 @@ impl<'a> Planner<'a> {
             resize(rs, 0, self.deployment);
             shrunk = true;
         }
-        let reported = |rs: &ReplicaSet| rs.status.as_ref().is_some_and(|status| status.replicas > 0);
+        let reported =
+            |rs: &ReplicaSet| rs.status.as_ref().is_some_and(|status| status.replicas > 0);
         if shrunk || self.old.iter().any(|rs| reported(rs) || old_pods_left(rs)) {
             return;
         }
@@ -180,9 +218,15 @@ impl<'a> Planner<'a> {
     /// Brings the newest ReplicaSet to the size it may have now.
     fn grow_new(&mut self) -> bool {
         let all = rolling::total(self.sets());
-        let Some(rs) = &mut self.new else { return false };
+        let Some(rs) = &mut self.new else {
+            return false;
+        };
         let desired = rolling::desired(self.deployment);
-        let target = if size(rs) > desired { desired } else { rolling::new_size(self.deployment, all, size(rs)) };
+        let target = if size(rs) > desired {
+            desired
+        } else {
+            rolling::new_size(self.deployment, all, size(rs))
+        };
         let changes = size(rs) != target;
         if changes || self.plan.create.is_none() {
             resize(rs, target, self.deployment);
@@ -214,7 +258,11 @@ impl<'a> Planner<'a> {
             let active: Vec<&ReplicaSet> = self.sets().filter(|rs| size(rs) > 0).collect();
             let sizes = rolling::scale_proportionally(self.deployment, &active);
             let deployment = self.deployment;
-            let active = self.old.iter_mut().chain(&mut self.new).filter(|rs| size(rs) > 0);
+            let active = self
+                .old
+                .iter_mut()
+                .chain(&mut self.new)
+                .filter(|rs| size(rs) > 0);
             for (rs, target) in active.zip(sizes) {
                 resize(rs, target, deployment);
             }
@@ -222,8 +270,12 @@ impl<'a> Planner<'a> {
     }
 
     fn clean_up_when_complete(&mut self) {
-        let (status, _) =
-            status::calculate(self.deployment, &self.old, self.new.as_ref(), self.conditions.clone());
+        let (status, _) = status::calculate(
+            self.deployment,
+            &self.old,
+            self.new.as_ref(),
+            self.conditions.clone(),
+        );
         if self.plan.create.is_none() && status::is_complete(self.deployment, &status) {
             self.clean_up();
         }
@@ -231,30 +283,59 @@ impl<'a> Planner<'a> {
 
     /// Deletes the oldest empty ReplicaSets beyond the history limit.
     fn clean_up(&mut self) {
-        let Some(limit) = self.deployment.spec.revision_history_limit.filter(|limit| *limit != i32::MAX) else { return };
-        let mut kept: Vec<&ReplicaSet> =
-            self.old.iter().filter(|rs| rs.metadata.deletion_timestamp.is_none()).collect();
+        let Some(limit) = self
+            .deployment
+            .spec
+            .revision_history_limit
+            .filter(|limit| *limit != i32::MAX)
+        else {
+            return;
+        };
+        let mut kept: Vec<&ReplicaSet> = self
+            .old
+            .iter()
+            .filter(|rs| rs.metadata.deletion_timestamp.is_none())
+            .collect();
         kept.sort_by(|a, b| {
-            revision::revision(&a.metadata).cmp(&revision::revision(&b.metadata)).then_with(|| by_creation(a, b))
+            revision::revision(&a.metadata)
+                .cmp(&revision::revision(&b.metadata))
+                .then_with(|| by_creation(a, b))
         });
-        let surplus = kept.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
+        let surplus = kept
+            .len()
+            .saturating_sub(usize::try_from(limit).unwrap_or_default());
         let empty = |rs: &ReplicaSet| {
             let reported = rs.status.as_ref();
             size(rs) == 0
                 && reported.is_none_or(|status| status.replicas == 0)
                 && reported.and_then(|status| status.observed_generation) >= rs.metadata.generation
         };
-        let deletes: Vec<ReplicaSet> = kept.into_iter().take(surplus).filter(|rs| empty(rs)).cloned().collect();
+        let deletes: Vec<ReplicaSet> = kept
+            .into_iter()
+            .take(surplus)
+            .filter(|rs| empty(rs))
+            .cloned()
+            .collect();
         self.plan.deletes.extend(deletes);
     }
 
     fn finish(mut self, rollout: bool) -> Plan {
-        let created = self.plan.create.as_ref().and_then(|rs| rs.metadata.name.clone());
+        let created = self
+            .plan
+            .create
+            .as_ref()
+            .and_then(|rs| rs.metadata.name.clone());
         for rs in self.old.iter().chain(&self.new) {
             if rs.metadata.uid.is_none() && rs.metadata.name == created {
                 continue;
             }
-            let Some(before) = self.before.iter().find(|before| before.metadata.uid == rs.metadata.uid) else { continue };
+            let Some(before) = self
+                .before
+                .iter()
+                .find(|before| before.metadata.uid == rs.metadata.uid)
+            else {
+                continue;
+            };
             if before == rs {
                 continue;
             }
@@ -264,13 +345,25 @@ impl<'a> Planner<'a> {
                 let name = rs.metadata.name.as_deref().unwrap_or_default();
                 format!("Scaled {direction} replica set {name} from {from} to {to}")
             });
-            self.plan.updates.push(Update { rs: rs.clone(), event });
+            self.plan.updates.push(Update {
+                rs: rs.clone(),
+                event,
+            });
         }
-        let (mut status, mut conditions) =
-            status::calculate(self.deployment, &self.old, self.new.as_ref(), self.conditions);
+        let (mut status, mut conditions) = status::calculate(
+            self.deployment,
+            &self.old,
+            self.new.as_ref(),
+            self.conditions,
+        );
         if rollout {
-            self.plan.look_again =
-                status::progress(self.deployment, &self.old, self.new.as_ref(), &mut status, &mut conditions);
+            self.plan.look_again = status::progress(
+                self.deployment,
+                &self.old,
+                self.new.as_ref(),
+                &mut status,
+                &mut conditions,
+            );
         }
         self.plan.status = status::finish(status, conditions);
         self.plan

@@ -37,7 +37,15 @@ impl World {
             },
         }))
         .unwrap();
-        Self { d, sets: Vec::new(), second: 0, serial: 0, events: Vec::new(), broken: "none", waits: false }
+        Self {
+            d,
+            sets: Vec::new(),
+            second: 0,
+            serial: 0,
+            events: Vec::new(),
+            broken: "none",
+            waits: false,
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -50,7 +58,9 @@ impl World {
     }
 
     fn image(&mut self, image: &str) {
-        self.change(|d| d.spec.template.spec.as_mut().unwrap().containers[0].image = Some(image.into()));
+        self.change(|d| {
+            d.spec.template.spec.as_mut().unwrap().containers[0].image = Some(image.into())
+        });
     }
 
     fn image_of(rs: &ReplicaSet) -> &str {
@@ -59,22 +69,45 @@ impl World {
     }
 
     fn set(&self, image: &str) -> &ReplicaSet {
-        self.sets.iter().find(|rs| Self::image_of(rs) == image).unwrap_or_else(|| panic!("no ReplicaSet of {image}"))
+        self.sets
+            .iter()
+            .find(|rs| Self::image_of(rs) == image)
+            .unwrap_or_else(|| panic!("no ReplicaSet of {image}"))
     }
 
     /// (image, size) of each ReplicaSet, oldest first.
     fn sizes(&self) -> Vec<(&str, i32)> {
-        self.sets.iter().map(|rs| (Self::image_of(rs), size(rs))).collect()
+        self.sets
+            .iter()
+            .map(|rs| (Self::image_of(rs), size(rs)))
+            .collect()
     }
 
     fn condition(&self, type_: &str) -> (String, String) {
-        let condition = self.d.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_.as_deref() == Some(type_));
-        condition.map(|c| (c.status.clone().unwrap_or_default(), c.reason.clone().unwrap_or_default())).unwrap_or_default()
+        let condition = self
+            .d
+            .status
+            .iter()
+            .flat_map(|s| s.conditions.iter().flatten())
+            .find(|c| c.type_.as_deref() == Some(type_));
+        condition
+            .map(|c| {
+                (
+                    c.status.clone().unwrap_or_default(),
+                    c.reason.clone().unwrap_or_default(),
+                )
+            })
+            .unwrap_or_default()
     }
 
     /// One reconcile, carried out. Returns whether it wrote anything.
     fn reconcile(&mut self) -> bool {
-        let plan = plan(&self.d, self.sets.clone(), |rs| rs.status.as_ref().is_some_and(|s| s.replicas > 0), self.now());
+        let plan = plan(
+            &self.d,
+            self.sets.clone(),
+            |rs| rs.status.as_ref().is_some_and(|s| s.replicas > 0),
+            self.now(),
+        );
         self.waits = plan.look_again.is_some();
         let old_status = self.d.status.clone().unwrap_or_default();
         let wrote = plan.create.is_some()
@@ -87,12 +120,21 @@ impl World {
             rs.metadata.uid = Some(format!("rs{}", self.serial));
             rs.metadata.creation_timestamp = Some(Time(self.now()));
             rs.metadata.generation = Some(1);
-            assert!(self.sets.iter().all(|other| other.metadata.name != rs.metadata.name), "a second one of that name");
+            assert!(
+                self.sets
+                    .iter()
+                    .all(|other| other.metadata.name != rs.metadata.name),
+                "a second one of that name"
+            );
             self.sets.push(rs);
         }
         for update in plan.updates {
             self.events.extend(update.event);
-            let rs = self.sets.iter_mut().find(|rs| rs.metadata.uid == update.rs.metadata.uid).unwrap();
+            let rs = self
+                .sets
+                .iter_mut()
+                .find(|rs| rs.metadata.uid == update.rs.metadata.uid)
+                .unwrap();
             *rs = update.rs;
             *rs.metadata.generation.get_or_insert_default() += 1;
         }
@@ -101,7 +143,11 @@ impl World {
             self.sets.retain(|rs| rs.metadata.uid != gone.metadata.uid);
         }
         if let Some(revision) = plan.revision {
-            self.d.metadata.annotations.get_or_insert_default().insert(DEPLOYMENT_REVISION.into(), revision);
+            self.d
+                .metadata
+                .annotations
+                .get_or_insert_default()
+                .insert(DEPLOYMENT_REVISION.into(), revision);
         }
         self.d.status = Some(plan.status);
         wrote
@@ -127,15 +173,27 @@ impl World {
 
     /// Reconciles and lets pods move until nothing changes, checking every step.
     fn settle(&mut self) {
-        let promised = self.sets.iter().map(available).sum::<i32>() >= desired(&self.d) - max_unavailable(&self.d);
+        let promised = self.sets.iter().map(available).sum::<i32>()
+            >= desired(&self.d) - max_unavailable(&self.d);
         for step in 0.. {
             assert!(step < 300, "it never settles: {:?}", self.sizes());
             self.second += 1;
             let wrote = self.reconcile();
             if is_rolling(&self.d) && promised && self.d.spec.paused != Some(true) {
-                let (all, up) = (self.sets.iter().map(size).sum::<i32>(), self.sets.iter().map(available).sum::<i32>());
-                assert!(all <= desired(&self.d) + max_surge(&self.d), "{all} pods: {:?}", self.sizes());
-                assert!(up >= desired(&self.d) - max_unavailable(&self.d), "only {up} available: {:?}", self.sizes());
+                let (all, up) = (
+                    self.sets.iter().map(size).sum::<i32>(),
+                    self.sets.iter().map(available).sum::<i32>(),
+                );
+                assert!(
+                    all <= desired(&self.d) + max_surge(&self.d),
+                    "{all} pods: {:?}",
+                    self.sizes()
+                );
+                assert!(
+                    up >= desired(&self.d) - max_unavailable(&self.d),
+                    "only {up} available: {:?}",
+                    self.sizes()
+                );
             }
             if !wrote && !self.pods_move() {
                 return;
@@ -158,12 +216,26 @@ fn a_first_rollout_creates_one_replica_set() {
         world.settle();
         assert_eq!(world.sizes(), [("v1", replicas)]);
         is(world.condition("Progressing"), COMPLETE);
-        is(world.condition("Available"), ("True", "MinimumReplicasAvailable"));
+        is(
+            world.condition("Available"),
+            ("True", "MinimumReplicasAvailable"),
+        );
         let status = world.d.status.as_ref().unwrap();
         assert_eq!(status.observed_generation, Some(1));
-        assert_eq!([status.replicas, status.updated_replicas, status.ready_replicas, status.available_replicas], [Some(replicas); 4]);
+        assert_eq!(
+            [
+                status.replicas,
+                status.updated_replicas,
+                status.ready_replicas,
+                status.available_replicas
+            ],
+            [Some(replicas); 4]
+        );
         assert_eq!(status.unavailable_replicas, Some(0));
-        assert_eq!(annotation(&world.d.metadata, DEPLOYMENT_REVISION), Some("1"));
+        assert_eq!(
+            annotation(&world.d.metadata, DEPLOYMENT_REVISION),
+            Some("1")
+        );
         assert!(!world.waits, "nothing is awaited");
     }
 }
@@ -173,7 +245,10 @@ fn conditions_tell_the_story_of_a_rollout() {
     let mut world = World::new(2);
     world.reconcile();
     is(world.condition("Progressing"), ("True", status::CREATED));
-    is(world.condition("Available"), ("False", "MinimumReplicasUnavailable"));
+    is(
+        world.condition("Available"),
+        ("False", "MinimumReplicasUnavailable"),
+    );
     assert!(world.waits, "the deadline runs");
     world.pods_move();
     world.reconcile();
@@ -190,18 +265,38 @@ fn conditions_tell_the_story_of_a_rollout() {
 #[test]
 fn an_update_replaces_every_pod_and_keeps_its_promises() {
     for replicas in [1, 2, 3, 4, 10, 37] {
-        for (surge, unavailable) in [("25%", "25%"), ("0%", "25%"), ("100%", "0%"), ("0%", "0%"), ("1%", "50%")] {
+        for (surge, unavailable) in [
+            ("25%", "25%"),
+            ("0%", "25%"),
+            ("100%", "0%"),
+            ("0%", "0%"),
+            ("1%", "50%"),
+        ] {
             let mut world = World::new(replicas);
             world.change(|d| {
-                let update = d.spec.strategy.as_mut().unwrap().rolling_update.as_mut().unwrap();
+                let update = d
+                    .spec
+                    .strategy
+                    .as_mut()
+                    .unwrap()
+                    .rolling_update
+                    .as_mut()
+                    .unwrap();
                 update.max_surge = serde_json::from_value(json!(surge)).unwrap();
                 update.max_unavailable = serde_json::from_value(json!(unavailable)).unwrap();
             });
             world.settle();
             world.image("v2");
             world.settle();
-            assert_eq!(world.sizes(), [("v1", 0), ("v2", replicas)], "{replicas} {surge} {unavailable}");
-            assert_eq!(annotation(&world.d.metadata, DEPLOYMENT_REVISION), Some("2"));
+            assert_eq!(
+                world.sizes(),
+                [("v1", 0), ("v2", replicas)],
+                "{replicas} {surge} {unavailable}"
+            );
+            assert_eq!(
+                annotation(&world.d.metadata, DEPLOYMENT_REVISION),
+                Some("2")
+            );
         }
     }
 }
@@ -216,10 +311,22 @@ fn undoing_an_update_takes_the_old_replica_set_again() {
     world.image("v1");
     world.settle();
     assert_eq!(world.sizes(), [("v1", 3), ("v2", 0)]);
-    assert_eq!(world.set("v1").metadata.labels.as_ref().unwrap()[POD_TEMPLATE_HASH], hash);
-    assert_eq!(annotation(&world.set("v1").metadata, DEPLOYMENT_REVISION), Some("3"));
-    assert_eq!(annotation(&world.set("v1").metadata, REVISION_HISTORY), Some("1"));
-    assert_eq!(annotation(&world.d.metadata, DEPLOYMENT_REVISION), Some("3"));
+    assert_eq!(
+        world.set("v1").metadata.labels.as_ref().unwrap()[POD_TEMPLATE_HASH],
+        hash
+    );
+    assert_eq!(
+        annotation(&world.set("v1").metadata, DEPLOYMENT_REVISION),
+        Some("3")
+    );
+    assert_eq!(
+        annotation(&world.set("v1").metadata, REVISION_HISTORY),
+        Some("1")
+    );
+    assert_eq!(
+        annotation(&world.d.metadata, DEPLOYMENT_REVISION),
+        Some("3")
+    );
 }
 
 #[test]
@@ -242,10 +349,13 @@ fn scaling_changes_the_size_and_nothing_else() {
         assert_eq!(world.sizes(), [("v1", replicas)]);
         is(world.condition("Progressing"), COMPLETE);
     }
-    assert_eq!(world.events.first().map(String::as_str), Some(&*format!(
-        "Scaled up replica set {} from 3 to 10",
-        world.sets[0].metadata.name.as_deref().unwrap()
-    )));
+    assert_eq!(
+        world.events.first().map(String::as_str),
+        Some(&*format!(
+            "Scaled up replica set {} from 3 to 10",
+            world.sets[0].metadata.name.as_deref().unwrap()
+        ))
+    );
 }
 
 #[test]
@@ -261,7 +371,11 @@ fn scaling_in_mid_update_is_spread_and_the_update_goes_on() {
     world.reconcile();
     let after = world.sizes();
     assert!(after.iter().all(|(_, size)| *size > 0), "{after:?}");
-    assert_eq!(after.iter().map(|(_, size)| size).sum::<i32>(), 25, "20 and a quarter; before {before}");
+    assert_eq!(
+        after.iter().map(|(_, size)| size).sum::<i32>(),
+        25,
+        "20 and a quarter; before {before}"
+    );
     world.settle();
     assert_eq!(world.sizes(), [("v1", 0), ("v2", 20)]);
 }
@@ -341,11 +455,18 @@ fn a_second_update_in_mid_update_retires_both_older_ones() {
 fn a_settled_deployment_is_left_alone() {
     let mut world = World::new(3);
     world.settle();
-    assert!(!world.reconcile(), "a plan for a settled deployment writes nothing");
+    assert!(
+        !world.reconcile(),
+        "a plan for a settled deployment writes nothing"
+    );
     world.d.metadata.deletion_timestamp = Some(Time(world.now()));
     world.image("v2");
     world.reconcile();
-    assert_eq!(world.sizes(), [("v1", 3)], "nor does one for a deployment that is being deleted");
+    assert_eq!(
+        world.sizes(),
+        [("v1", 3)],
+        "nor does one for a deployment that is being deleted"
+    );
 }
 
 #[test]
@@ -353,7 +474,8 @@ fn a_failing_replica_set_shows_on_the_deployment_until_it_recovers() {
     let mut world = World::new(1);
     world.reconcile();
     let failing = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}]);
-    world.sets[0].status.get_or_insert_default().conditions = serde_json::from_value(failing).unwrap();
+    world.sets[0].status.get_or_insert_default().conditions =
+        serde_json::from_value(failing).unwrap();
     world.reconcile();
     is(world.condition("ReplicaFailure"), ("True", "FailedCreate"));
     world.sets[0].status.get_or_insert_default().conditions = None;

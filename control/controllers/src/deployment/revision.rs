@@ -35,7 +35,10 @@ pub(super) fn template_hash(template: &PodTemplateSpec, collision_count: Option<
         hash.write(&count.to_le_bytes());
     }
     let digits = hash.0.to_string();
-    digits.bytes().map(|digit| char::from(SAFE[usize::from(digit) % SAFE.len()])).collect()
+    digits
+        .bytes()
+        .map(|digit| char::from(SAFE[usize::from(digit) % SAFE.len()]))
+        .collect()
 }
 
 /// FNV-1a, 32 bits: the hash that Kubernetes uses here too.
@@ -67,17 +70,24 @@ pub(super) fn same_template(template: &PodTemplateSpec, rs: &ReplicaSet) -> bool
         meta.creation_timestamp = None;
         bare
     }
-    rs.spec.template.as_ref().is_some_and(|other| bare(template) == bare(other))
+    rs.spec
+        .template
+        .as_ref()
+        .is_some_and(|other| bare(template) == bare(other))
 }
 
 pub(super) fn by_creation(a: &ReplicaSet, b: &ReplicaSet) -> std::cmp::Ordering {
     let created = |rs: &ReplicaSet| rs.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    created(a).cmp(&created(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name))
+    created(a)
+        .cmp(&created(b))
+        .then_with(|| a.metadata.name.cmp(&b.metadata.name))
 }
 
 /// The revision noted on an object; 0 if there is none.
 pub(super) fn revision(meta: &ObjectMeta) -> i64 {
-    annotation(meta, DEPLOYMENT_REVISION).and_then(|revision| revision.parse().ok()).unwrap_or_default()
+    annotation(meta, DEPLOYMENT_REVISION)
+        .and_then(|revision| revision.parse().ok())
+        .unwrap_or_default()
 }
 
 pub(super) fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
@@ -98,12 +108,22 @@ pub(super) fn note_replicas(rs: &mut ReplicaSet, deployment: &Deployment) {
 pub(super) fn annotate(rs: &mut ReplicaSet, deployment: &Deployment, new_revision: i64) {
     let annotations = rs.metadata.annotations.get_or_insert_default();
     for (name, value) in deployment.metadata.annotations.iter().flatten() {
-        let ours = [LAST_APPLIED, DEPLOYMENT_REVISION, REVISION_HISTORY, DESIRED_REPLICAS, MAX_REPLICAS, DEPRECATED_ROLLBACK];
+        let ours = [
+            LAST_APPLIED,
+            DEPLOYMENT_REVISION,
+            REVISION_HISTORY,
+            DESIRED_REPLICAS,
+            MAX_REPLICAS,
+            DEPRECATED_ROLLBACK,
+        ];
         if !ours.contains(&name.as_str()) {
             annotations.insert(name.clone(), value.clone());
         }
     }
-    let old = annotations.get(DEPLOYMENT_REVISION).cloned().unwrap_or_default();
+    let old = annotations
+        .get(DEPLOYMENT_REVISION)
+        .cloned()
+        .unwrap_or_default();
     // A ReplicaSet that already carries a higher revision keeps it.
     if old.parse::<i64>().unwrap_or_default() >= new_revision {
         return;
@@ -117,7 +137,13 @@ pub(super) fn annotate(rs: &mut ReplicaSet, deployment: &Deployment, new_revisio
 fn push_history(annotations: &mut BTreeMap<String, String>, old: String) {
     let mut history: Vec<String> = annotations
         .get(REVISION_HISTORY)
-        .map(|history| history.split(',').filter(|entry| !entry.is_empty()).map(str::to_owned).collect())
+        .map(|history| {
+            history
+                .split(',')
+                .filter(|entry| !entry.is_empty())
+                .map(str::to_owned)
+                .collect()
+        })
         .unwrap_or_default();
     history.push(old);
     let mut joined = history.join(",");
@@ -130,17 +156,30 @@ fn push_history(annotations: &mut BTreeMap<String, String>, old: String) {
 
 /// A new ReplicaSet for the deployment's present template, with `replicas`.
 pub(super) fn new_replica_set(deployment: &Deployment, revision: i64, replicas: i32) -> ReplicaSet {
-    let collisions = deployment.status.as_ref().and_then(|status| status.collision_count);
+    let collisions = deployment
+        .status
+        .as_ref()
+        .and_then(|status| status.collision_count);
     let hash = template_hash(&deployment.spec.template, collisions);
     let mut template = deployment.spec.template.clone();
-    let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    let labels = template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default();
     labels.insert(POD_TEMPLATE_HASH.to_owned(), hash.clone());
     let labels = labels.clone();
     let mut selector: LabelSelector = deployment.spec.selector.clone();
-    selector.match_labels.get_or_insert_default().insert(POD_TEMPLATE_HASH.to_owned(), hash.clone());
+    selector
+        .match_labels
+        .get_or_insert_default()
+        .insert(POD_TEMPLATE_HASH.to_owned(), hash.clone());
     let mut rs = ReplicaSet {
         metadata: ObjectMeta {
-            name: Some(format!("{}-{hash}", deployment.metadata.name.as_deref().unwrap_or_default())),
+            name: Some(format!(
+                "{}-{hash}",
+                deployment.metadata.name.as_deref().unwrap_or_default()
+            )),
             namespace: deployment.metadata.namespace.clone(),
             labels: Some(labels),
             owner_references: Some(vec![controller_reference(deployment)]),
@@ -187,7 +226,10 @@ mod tests {
         assert_eq!(one, template_hash(&template("web:v1"), None));
         assert_ne!(one, template_hash(&template("web:v2"), None));
         assert_ne!(one, template_hash(&template("web:v1"), Some(1)));
-        assert!((1..=10).contains(&one.len()) && one.bytes().all(|b| SAFE.contains(&b)), "{one}");
+        assert!(
+            (1..=10).contains(&one.len()) && one.bytes().all(|b| SAFE.contains(&b)),
+            "{one}"
+        );
     }
 
     #[test]
@@ -197,7 +239,10 @@ mod tests {
         assert!(!same_template(&template("web:v2"), &rs));
         let mut unlabelled = template("web:v1");
         unlabelled.metadata.as_mut().unwrap().annotations = Some(BTreeMap::new());
-        assert!(same_template(&unlabelled, &rs), "empty annotations are none");
+        assert!(
+            same_template(&unlabelled, &rs),
+            "empty annotations are none"
+        );
     }
 
     #[test]
@@ -205,32 +250,74 @@ mod tests {
         let rs = new_replica_set(&deployment("web:v1"), 4, 2);
         let hash = rs.metadata.labels.as_ref().unwrap()[POD_TEMPLATE_HASH].clone();
         assert_eq!(rs.metadata.name, Some(format!("web-{hash}")));
-        assert_eq!(rs.spec.selector.match_labels.as_ref().unwrap()[POD_TEMPLATE_HASH], hash);
-        let pod_labels = rs.spec.template.as_ref().unwrap().metadata.as_ref().unwrap().labels.clone().unwrap();
+        assert_eq!(
+            rs.spec.selector.match_labels.as_ref().unwrap()[POD_TEMPLATE_HASH],
+            hash
+        );
+        let pod_labels = rs
+            .spec
+            .template
+            .as_ref()
+            .unwrap()
+            .metadata
+            .as_ref()
+            .unwrap()
+            .labels
+            .clone()
+            .unwrap();
         assert_eq!(pod_labels[POD_TEMPLATE_HASH], hash);
         let owner = &rs.metadata.owner_references.as_ref().unwrap()[0];
-        assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.controller), ("Deployment", "d1", Some(true)));
-        let annotations: Vec<_> = rs.metadata.annotations.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(annotations, [
-            (DESIRED_REPLICAS, "4"),
-            (MAX_REPLICAS, "5"),
-            (DEPLOYMENT_REVISION, "4"),
-            ("kubernetes.io/change-cause", "because"),
-        ]);
+        assert_eq!(
+            (owner.kind.as_str(), owner.uid.as_str(), owner.controller),
+            ("Deployment", "d1", Some(true))
+        );
+        let annotations: Vec<_> = rs
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            annotations,
+            [
+                (DESIRED_REPLICAS, "4"),
+                (MAX_REPLICAS, "5"),
+                (DEPLOYMENT_REVISION, "4"),
+                ("kubernetes.io/change-cause", "because"),
+            ]
+        );
     }
 
     #[test]
     fn an_older_replica_set_that_becomes_current_gets_a_new_revision_and_remembers_the_old() {
         let mut rs = new_replica_set(&deployment("web:v1"), 1, 0);
-        for (revision, expect, history) in [(1, "1", None), (3, "3", Some("1")), (2, "3", Some("1")), (5, "5", Some("1,3"))] {
+        for (revision, expect, history) in [
+            (1, "1", None),
+            (3, "3", Some("1")),
+            (2, "3", Some("1")),
+            (5, "5", Some("1,3")),
+        ] {
             annotate(&mut rs, &deployment("web:v1"), revision);
-            assert_eq!(annotation(&rs.metadata, DEPLOYMENT_REVISION), Some(expect), "asked for {revision}");
-            assert_eq!(annotation(&rs.metadata, REVISION_HISTORY), history, "asked for {revision}");
+            assert_eq!(
+                annotation(&rs.metadata, DEPLOYMENT_REVISION),
+                Some(expect),
+                "asked for {revision}"
+            );
+            assert_eq!(
+                annotation(&rs.metadata, REVISION_HISTORY),
+                history,
+                "asked for {revision}"
+            );
         }
         for revision in 6..1500 {
             annotate(&mut rs, &deployment("web:v1"), revision);
         }
         let history = annotation(&rs.metadata, REVISION_HISTORY).unwrap();
-        assert!(history.len() <= HISTORY_BYTES_MAX && history.ends_with(",1498"), "{}", history.len());
+        assert!(
+            history.len() <= HISTORY_BYTES_MAX && history.ends_with(",1498"),
+            "{}",
+            history.len()
+        );
     }
 }

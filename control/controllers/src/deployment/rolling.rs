@@ -19,7 +19,10 @@ pub(super) fn size(rs: &ReplicaSet) -> i32 {
 }
 
 pub(super) fn available(rs: &ReplicaSet) -> i32 {
-    rs.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default()
+    rs.status
+        .as_ref()
+        .and_then(|status| status.available_replicas)
+        .unwrap_or_default()
 }
 
 pub(super) fn total<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i32 {
@@ -27,28 +30,49 @@ pub(super) fn total<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i32 {
 }
 
 pub(super) fn is_rolling(deployment: &Deployment) -> bool {
-    let type_ = deployment.spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref());
+    let type_ = deployment
+        .spec
+        .strategy
+        .as_ref()
+        .and_then(|strategy| strategy.type_.as_deref());
     type_.is_none_or(|type_| type_ == "RollingUpdate")
 }
 
 /// (surge, unavailable) as numbers of pods: surge rounded up, unavailable down, and not both 0,
 /// since an update could then never begin.
 fn fenceposts(deployment: &Deployment) -> (i32, i32) {
-    let update = deployment.spec.strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
+    let update = deployment
+        .spec
+        .strategy
+        .as_ref()
+        .and_then(|strategy| strategy.rolling_update.as_ref());
     let desired = desired(deployment);
     // The API server defaults both; this is its default.
     let quarter = IntOrString::String("25%".to_owned());
     let part = |value: Option<&IntOrString>, up| {
-        scaled(value.unwrap_or(&quarter), desired, up).unwrap_or_default().max(0)
+        scaled(value.unwrap_or(&quarter), desired, up)
+            .unwrap_or_default()
+            .max(0)
     };
     let surge = part(update.and_then(|update| update.max_surge.as_ref()), true);
-    let unavailable = part(update.and_then(|update| update.max_unavailable.as_ref()), false);
-    if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
+    let unavailable = part(
+        update.and_then(|update| update.max_unavailable.as_ref()),
+        false,
+    );
+    if surge == 0 && unavailable == 0 {
+        (0, 1)
+    } else {
+        (surge, unavailable)
+    }
 }
 
 /// How many pods above the wanted number an update may have.
 pub(super) fn max_surge(deployment: &Deployment) -> i32 {
-    if is_rolling(deployment) { fenceposts(deployment).0 } else { 0 }
+    if is_rolling(deployment) {
+        fenceposts(deployment).0
+    } else {
+        0
+    }
 }
 
 /// How many pods below the wanted number may be available during an update.
@@ -65,13 +89,23 @@ pub(super) fn new_size(deployment: &Deployment, all: i32, current: i32) -> i32 {
     if !is_rolling(deployment) {
         return desired;
     }
-    let room = desired.saturating_add(max_surge(deployment)).saturating_sub(all);
-    if room <= 0 { current } else { current.saturating_add(room.min(desired.saturating_sub(current))) }
+    let room = desired
+        .saturating_add(max_surge(deployment))
+        .saturating_sub(all);
+    if room <= 0 {
+        current
+    } else {
+        current.saturating_add(room.min(desired.saturating_sub(current)))
+    }
 }
 
 /// New sizes of the old ReplicaSets of a rolling update, oldest first: pods that are not available
 /// go first, then available ones as far as the wanted availability allows.
-pub(super) fn shrink_old(deployment: &Deployment, old: &[ReplicaSet], new: Option<&ReplicaSet>) -> Vec<i32> {
+pub(super) fn shrink_old(
+    deployment: &Deployment,
+    old: &[ReplicaSet],
+    new: Option<&ReplicaSet>,
+) -> Vec<i32> {
     let mut sizes: Vec<i32> = old.iter().map(size).collect();
     if total(old) == 0 {
         return sizes;
@@ -79,7 +113,9 @@ pub(super) fn shrink_old(deployment: &Deployment, old: &[ReplicaSet], new: Optio
     let min_available = desired(deployment).saturating_sub(max_unavailable(deployment));
     let new_unavailable = new.map_or(0, |rs| size(rs).saturating_sub(available(rs)));
     let all = total(old).saturating_add(new.map_or(0, size));
-    let mut may_go = all.saturating_sub(min_available).saturating_sub(new_unavailable);
+    let mut may_go = all
+        .saturating_sub(min_available)
+        .saturating_sub(new_unavailable);
     if may_go <= 0 {
         return sizes;
     }
@@ -91,8 +127,11 @@ pub(super) fn shrink_old(deployment: &Deployment, old: &[ReplicaSet], new: Optio
         *size -= unhealthy;
         may_go -= unhealthy;
     }
-    let available_now =
-        old.iter().chain(new).map(available).fold(0, i32::saturating_add);
+    let available_now = old
+        .iter()
+        .chain(new)
+        .map(available)
+        .fold(0, i32::saturating_add);
     let mut spare = available_now.saturating_sub(min_available);
     for size in &mut sizes {
         if spare <= 0 {
@@ -109,7 +148,11 @@ pub(super) fn shrink_old(deployment: &Deployment, old: &[ReplicaSet], new: Optio
 /// grows or shrinks in proportion, the largest takes what rounding leaves over.
 pub(super) fn scale_proportionally(deployment: &Deployment, sets: &[&ReplicaSet]) -> Vec<i32> {
     let desired = desired(deployment);
-    let allowed = if desired > 0 { desired.saturating_add(max_surge(deployment)) } else { 0 };
+    let allowed = if desired > 0 {
+        desired.saturating_add(max_surge(deployment))
+    } else {
+        0
+    };
     let to_add = allowed.saturating_sub(total(sets.iter().copied()));
     let mut sizes: Vec<i32> = sets.iter().map(|rs| size(rs)).collect();
     if to_add == 0 {
@@ -119,7 +162,9 @@ pub(super) fn scale_proportionally(deployment: &Deployment, sets: &[&ReplicaSet]
     let mut order: Vec<usize> = (0..sets.len()).collect();
     order.sort_by(|&a, &b| {
         let age = super::revision::by_creation(sets[a], sets[b]);
-        size(sets[b]).cmp(&size(sets[a])).then(if to_add > 0 { age.reverse() } else { age })
+        size(sets[b])
+            .cmp(&size(sets[a]))
+            .then(if to_add > 0 { age.reverse() } else { age })
     });
     let mut added = 0;
     for &i in &order {
@@ -139,7 +184,11 @@ fn share(deployment: &Deployment, rs: &ReplicaSet, to_add: i32, added: i32) -> i
     }
     let fraction = fraction(deployment, rs);
     let left = to_add - added;
-    if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
+    if to_add > 0 {
+        fraction.min(left)
+    } else {
+        fraction.max(left)
+    }
 }
 
 /// By how much `rs` would change if the deployment's new bound were spread as its old one was.
@@ -148,16 +197,25 @@ fn fraction(deployment: &Deployment, rs: &ReplicaSet) -> i32 {
         return -size(rs);
     }
     let now = i64::from(desired(deployment)) + i64::from(max_surge(deployment));
-    let noted = annotation(&rs.metadata, MAX_REPLICAS).and_then(|max| max.parse::<i64>().ok()).filter(|max| *max > 0);
+    let noted = annotation(&rs.metadata, MAX_REPLICAS)
+        .and_then(|max| max.parse::<i64>().ok())
+        .filter(|max| *max > 0);
     let before = noted.unwrap_or_else(|| {
-        deployment.status.as_ref().and_then(|status| status.replicas).map(i64::from).unwrap_or_default()
+        deployment
+            .status
+            .as_ref()
+            .and_then(|status| status.replicas)
+            .map(i64::from)
+            .unwrap_or_default()
     });
     if before <= 0 {
         return 0;
     }
     // Rounded half away from zero, in whole numbers; all are positive here.
     let scaled = (i64::from(size(rs)) * now * 2 + before) / (before * 2);
-    i32::try_from(scaled).unwrap_or(i32::MAX).saturating_sub(size(rs))
+    i32::try_from(scaled)
+        .unwrap_or(i32::MAX)
+        .saturating_sub(size(rs))
 }
 
 /// Whether the deployment's wanted number differs from the one its active ReplicaSets were last
@@ -174,7 +232,8 @@ pub(super) fn is_scaling(deployment: &Deployment, sets: &[&ReplicaSet]) -> bool 
 pub(super) fn is_saturated(deployment: &Deployment, new: Option<&ReplicaSet>) -> bool {
     let Some(rs) = new else { return false };
     let desired = desired(deployment);
-    let noted = annotation(&rs.metadata, DESIRED_REPLICAS).and_then(|noted| noted.parse::<i32>().ok());
+    let noted =
+        annotation(&rs.metadata, DESIRED_REPLICAS).and_then(|noted| noted.parse::<i32>().ok());
     size(rs) == desired && noted == Some(desired) && available(rs) == desired
 }
 
@@ -228,9 +287,16 @@ mod tests {
             (5, json!("bad"), json!("bad"), (0, 1)),
         ] {
             let d = deployment(replicas, surge.clone(), unavailable.clone());
-            assert_eq!((max_surge(&d), max_unavailable(&d)), expect, "{replicas} {surge} {unavailable}");
+            assert_eq!(
+                (max_surge(&d), max_unavailable(&d)),
+                expect,
+                "{replicas} {surge} {unavailable}"
+            );
         }
-        assert_eq!((max_surge(&recreate(5)), max_unavailable(&recreate(5))), (0, 0));
+        assert_eq!(
+            (max_surge(&recreate(5)), max_unavailable(&recreate(5))),
+            (0, 0)
+        );
     }
 
     #[test]
@@ -249,7 +315,11 @@ mod tests {
             (10, 3, 50, 7, 7),
         ] {
             let d = deployment(replicas, json!(surge), json!(1));
-            assert_eq!(new_size(&d, all, current), expect, "{replicas} {surge} {all} {current}");
+            assert_eq!(
+                new_size(&d, all, current),
+                expect,
+                "{replicas} {surge} {all} {current}"
+            );
         }
         assert_eq!(new_size(&recreate(5), 3, 0), 5);
     }
@@ -276,7 +346,10 @@ mod tests {
             (0, 0, vec![(3, 3)], (0, 0), vec![0]),
         ] {
             let d = deployment(replicas, json!(1), json!(unavailable));
-            let sets: Vec<_> = old.iter().map(|&(size, available)| set(size, available, 0)).collect();
+            let sets: Vec<_> = old
+                .iter()
+                .map(|&(size, available)| set(size, available, 0))
+                .collect();
             let new_set = set(new.0, new.1, 0);
             let got = shrink_old(&d, &sets, Some(&new_set));
             assert_eq!(got, expect, "{replicas} {unavailable} {old:?} {new:?}");
@@ -334,11 +407,18 @@ mod tests {
             (6, 0, vec![(3, 0), (3, 0)], vec![3, 3]),
         ] {
             let d = deployment(replicas, json!(surge), json!(0));
-            let sets: Vec<_> = sets.iter().map(|&(size, max)| set(size, size, max)).collect();
+            let sets: Vec<_> = sets
+                .iter()
+                .map(|&(size, max)| set(size, size, max))
+                .collect();
             let sets: Vec<&ReplicaSet> = sets.iter().collect();
             let got = scale_proportionally(&d, &sets);
             assert_eq!(got, expect, "to {replicas}");
-            let most = if replicas == 0 { 0 } else { replicas + max_surge(&d) };
+            let most = if replicas == 0 {
+                0
+            } else {
+                replicas + max_surge(&d)
+            };
             assert!(got.iter().sum::<i32>() <= most);
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use euston_api::labels::SERVICE_NAME;
 use euston_client::{
-    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference, run_workers,
+    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
+    run_workers,
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -17,7 +18,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use crate::Shared;
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_conflict};
 use crate::informers::{BY_SERVICE, service_value};
 use crate::pods;
 use crate::writes;
@@ -52,7 +53,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             for slice in delta.old.into_iter().chain(delta.new) {
                 let labels = slice.metadata.labels.as_ref();
                 if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) {
-                    queue.add(ObjectKey::new(slice.metadata.namespace.as_deref().unwrap_or_default(), service));
+                    queue.add(ObjectKey::new(
+                        slice.metadata.namespace.as_deref().unwrap_or_default(),
+                        service,
+                    ));
                 }
             }
         }
@@ -62,11 +66,23 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let services = shared.informers.services.clone();
         move |delta| {
             let Some(urgent) = urgency(delta) else { return };
-            let namespace = delta.latest().and_then(|pod| pod.metadata.namespace.as_deref()).unwrap_or_default();
+            let namespace = delta
+                .latest()
+                .and_then(|pod| pod.metadata.namespace.as_deref())
+                .unwrap_or_default();
             for service in services.list_namespace(namespace) {
-                if delta.old.into_iter().chain(delta.new).any(|pod| plan::selects(&service, pod)) {
+                if delta
+                    .old
+                    .into_iter()
+                    .chain(delta.new)
+                    .any(|pod| plan::selects(&service, pod))
+                {
                     let key = ObjectKey::of(&service.metadata);
-                    if urgent { queue.add(key) } else { queue.add_after(key, GATHER) }
+                    if urgent {
+                        queue.add(key)
+                    } else {
+                        queue.add_after(key, GATHER)
+                    }
                 }
             }
         }
@@ -78,20 +94,35 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     });
     let reconcile = move |key: ObjectKey| {
         let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
+        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers("endpointslice", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "endpointslice",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 /// Whether a change of a pod matters to endpoints, and if so, whether it takes traffic away from it.
 fn urgency(delta: &Delta<'_, Pod>) -> Option<bool> {
-    let serves = |pod: &Arc<Pod>| pods::is_ready(pod) && !pods::is_terminating(pod) && !pods::is_finished(pod);
+    let serves = |pod: &Arc<Pod>| {
+        pods::is_ready(pod) && !pods::is_terminating(pod) && !pods::is_finished(pod)
+    };
     let (Some(old), Some(new)) = (delta.old, delta.new) else {
         return Some(delta.new.is_none());
     };
     let face = |pod: &Arc<Pod>| {
         let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-        (pods::is_ready(pod), pods::is_terminating(pod), pods::is_finished(pod), ip, pod.metadata.uid.clone())
+        (
+            pods::is_ready(pod),
+            pods::is_terminating(pod),
+            pods::is_finished(pod),
+            ip,
+            pod.metadata.uid.clone(),
+        )
     };
     let same = face(old) == face(new)
         && old.metadata.labels == new.metadata.labels
@@ -110,15 +141,22 @@ impl Controller {
         if let Some(wait) = self.fence.behind(key, informers.endpoint_slices.revision()) {
             return Ok(Next::After(wait));
         }
-        let slices = informers.endpoint_slices.by_index(BY_SERVICE, &service_value(&key.namespace, &key.name));
+        let slices = informers
+            .endpoint_slices
+            .by_index(BY_SERVICE, &service_value(&key.namespace, &key.name));
         let mut selected = informers.pods.list_namespace(&key.namespace);
         selected.retain(|pod| plan::selects(&service, pod));
         let plan = plan::plan(&service, &selected, &slices);
         match self.carry_out(key, plan).await {
             Ok(()) => Ok(Next::Done),
-            Err(error) if error.api().is_some_and(errors::is_namespace_terminating) => Ok(Next::Done),
+            Err(error) if error.api().is_some_and(errors::is_namespace_terminating) => {
+                Ok(Next::Done)
+            }
             Err(error) => {
-                if !error.api().is_some_and(errors::is_conflict) {
+                if error
+                    .api()
+                    .is_some_and(|answer| !errors::is_conflict(answer))
+                {
                     self.report(&service, &error);
                 }
                 Err(error)
@@ -128,7 +166,12 @@ impl Controller {
 
     fn report(&self, service: &Service, error: &Error) {
         let message = format!("Error updating Endpoint Slices: {error}");
-        self.recorder.event(&reference(service), EventType::Warning, "FailedToUpdateEndpointSlices", message);
+        self.recorder.event(
+            &reference(service),
+            EventType::Warning,
+            "FailedToUpdateEndpointSlices",
+            message,
+        );
     }
 
     async fn carry_out(&self, key: &ObjectKey, plan: plan::Plan) -> Result<(), Error> {
@@ -137,12 +180,19 @@ impl Controller {
         // What takes traffic away comes first; additions next; slices that nobody is in last.
         let updated = writes::all(plan.update, |slice| async move {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
-            let written = api
-                .replace(name, &PostParams::default(), &slice)
-                .await
-                .attempting(|| format!("update EndpointSlice {}/{name}", key.namespace))?;
-            self.fence.wrote(key.clone(), &written.metadata);
-            Ok::<_, Error>(())
+            match api.replace(name, &PostParams::default(), &slice).await {
+                Ok(written) => {
+                    self.fence.wrote(key.clone(), &written.metadata);
+                    Ok(())
+                }
+                // Deleted a moment ago; when the cache knows too, its endpoints go elsewhere.
+                Err(error) if errors::is_not_found(&error) => Err(Error::NotYet(format!(
+                    "EndpointSlice {}/{name} is gone already",
+                    key.namespace
+                ))),
+                Err(error) => Err(error)
+                    .attempting(|| format!("update EndpointSlice {}/{name}", key.namespace)),
+            }
         })
         .await;
         let created = writes::all(plan.create, |slice| async move {
@@ -163,9 +213,14 @@ impl Controller {
                 uid: slice.metadata.uid.clone(),
                 resource_version: slice.metadata.resource_version.clone(),
             };
-            match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
+            match api
+                .delete(name, &DeleteParams::default().preconditions(preconditions))
+                .await
+            {
                 Err(error) if errors::is_not_found(&error) => Ok(()),
-                result => result.map(drop).attempting(|| format!("delete EndpointSlice {}/{name}", key.namespace)),
+                result => result
+                    .map(drop)
+                    .attempting(|| format!("delete EndpointSlice {}/{name}", key.namespace)),
             }
         })
         .await;

@@ -38,23 +38,36 @@ type Groups = BTreeMap<(String, Vec<PortKey>), BTreeMap<Identity, Endpoint>>;
 
 /// Whether the service's endpoints are for this controller to find.
 pub(super) fn is_managed(service: &Service) -> bool {
-    let Some(spec) = &service.spec else { return false };
-    spec.type_.as_deref() != Some("ExternalName") && spec.selector.as_ref().is_some_and(|selector| !selector.is_empty())
+    let Some(spec) = &service.spec else {
+        return false;
+    };
+    spec.type_.as_deref() != Some("ExternalName")
+        && spec
+            .selector
+            .as_ref()
+            .is_some_and(|selector| !selector.is_empty())
 }
 
 /// Whether the service selects the pod.
 pub(super) fn selects(service: &Service, pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
     is_managed(service)
-        && service.spec.iter().flat_map(|spec| spec.selector.iter().flatten()).all(|(name, value)| {
-            labels.and_then(|labels| labels.get(name)) == Some(value)
-        })
+        && service
+            .spec
+            .iter()
+            .flat_map(|spec| spec.selector.iter().flatten())
+            .all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value))
 }
 
 /// Compares what `pods` (those that the service selects) amount to with the `existing` slices.
 pub(super) fn plan(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -> Plan {
     let ours = existing.iter().filter(|slice| {
-        slice.metadata.labels.as_ref().and_then(|labels| labels.get(ENDPOINT_SLICE_MANAGED_BY)).map(String::as_str)
+        slice
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(ENDPOINT_SLICE_MANAGED_BY))
+            .map(String::as_str)
             == Some(MANAGER)
             && slice.metadata.deletion_timestamp.is_none()
     });
@@ -62,22 +75,37 @@ pub(super) fn plan(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<Endpoin
     if service.metadata.deletion_timestamp.is_some() {
         return plan;
     }
-    let mut groups = if is_managed(service) { wanted(service, pods) } else { Groups::new() };
+    let mut groups = if is_managed(service) {
+        wanted(service, pods)
+    } else {
+        Groups::new()
+    };
     let mut by_group: BTreeMap<(String, Vec<PortKey>), Vec<&Arc<EndpointSlice>>> = BTreeMap::new();
     for slice in ours {
-        let key = (slice.address_type.clone(), port_keys(slice.ports.as_deref().unwrap_or_default()));
+        let key = (
+            slice.address_type.clone(),
+            port_keys(slice.ports.as_deref().unwrap_or_default()),
+        );
         by_group.entry(key).or_default().push(slice);
     }
     if is_managed(service) && groups.is_empty() {
         // A service without endpoints still has one slice that says so.
         let kept = by_group.keys().next().cloned();
-        groups.insert(kept.unwrap_or_else(|| (families(service).swap_remove(0), Vec::new())), BTreeMap::new());
+        groups.insert(
+            kept.unwrap_or_else(|| (families(service).swap_remove(0), Vec::new())),
+            BTreeMap::new(),
+        );
     }
     for (key, endpoints) in groups {
         let slices = by_group.remove(&key).unwrap_or_default();
         fit(service, &key, endpoints, &slices, &mut plan);
     }
-    plan.delete.extend(by_group.into_values().flatten().map(|slice| (**slice).clone()));
+    plan.delete.extend(
+        by_group
+            .into_values()
+            .flatten()
+            .map(|slice| (**slice).clone()),
+    );
     plan
 }
 
@@ -95,7 +123,10 @@ fn fit(
         .map(|slice| {
             let mut slice = (***slice).clone();
             let held = slice.endpoints.take().unwrap_or_default();
-            let kept: Vec<Endpoint> = held.iter().filter_map(|endpoint| endpoints.remove(&identity(endpoint))).collect();
+            let kept: Vec<Endpoint> = held
+                .iter()
+                .filter_map(|endpoint| endpoints.remove(&identity(endpoint)))
+                .collect();
             let mut changed = kept != held;
             slice.endpoints = Some(kept);
             if slice.metadata.labels.as_ref() != Some(&labels) {
@@ -117,23 +148,32 @@ fn fit(
             *changed = true;
         }
     }
-    let (empty, filled): (Vec<_>, Vec<_>) = slices.into_iter().partition(|(slice, _)| len(slice) == 0);
+    let (empty, filled): (Vec<_>, Vec<_>) =
+        slices.into_iter().partition(|(slice, _)| len(slice) == 0);
     let mut any = !filled.is_empty();
-    plan.update.extend(filled.into_iter().filter(|(_, changed)| *changed).map(|(slice, _)| slice));
+    plan.update.extend(
+        filled
+            .into_iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(slice, _)| slice),
+    );
     while rest.peek().is_some() || !any {
         let chunk: Vec<Endpoint> = rest.by_ref().take(ENDPOINTS_MAX).collect();
         if chunk.is_empty() {
             break;
         }
         any = true;
-        plan.create.push(new_slice(service, key, chunk, &labels, &owners));
+        plan.create
+            .push(new_slice(service, key, chunk, &labels, &owners));
     }
     let mut empty = empty.into_iter();
     if !any {
         match empty.next() {
             Some((slice, true)) => plan.update.push(slice),
             Some((_, false)) => {}
-            None => plan.create.push(new_slice(service, key, Vec::new(), &labels, &owners)),
+            None => plan
+                .create
+                .push(new_slice(service, key, Vec::new(), &labels, &owners)),
         }
     }
     plan.delete.extend(empty.map(|(slice, _)| slice));
@@ -144,8 +184,14 @@ fn len(slice: &EndpointSlice) -> usize {
 }
 
 fn identity(endpoint: &Endpoint) -> Identity {
-    let uid = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone());
-    (endpoint.addresses.first().cloned().unwrap_or_default(), uid.unwrap_or_default())
+    let uid = endpoint
+        .target_ref
+        .as_ref()
+        .and_then(|target| target.uid.clone());
+    (
+        endpoint.addresses.first().cloned().unwrap_or_default(),
+        uid.unwrap_or_default(),
+    )
 }
 
 fn new_slice(
@@ -158,7 +204,10 @@ fn new_slice(
     EndpointSlice {
         address_type: address_type.clone(),
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", service.metadata.name.as_deref().unwrap_or_default())),
+            generate_name: Some(format!(
+                "{}-",
+                service.metadata.name.as_deref().unwrap_or_default()
+            )),
             namespace: service.metadata.namespace.clone(),
             labels: Some(labels.clone()),
             owner_references: Some(owners.to_vec()),
@@ -175,22 +224,37 @@ fn slice_labels(service: &Service) -> BTreeMap<String, String> {
     if is_headless(service) {
         labels.insert(HEADLESS.to_owned(), String::new());
     }
-    labels.insert(SERVICE_NAME.to_owned(), service.metadata.name.clone().unwrap_or_default());
+    labels.insert(
+        SERVICE_NAME.to_owned(),
+        service.metadata.name.clone().unwrap_or_default(),
+    );
     labels.insert(ENDPOINT_SLICE_MANAGED_BY.to_owned(), MANAGER.to_owned());
     labels
 }
 
 fn is_headless(service: &Service) -> bool {
-    service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
+    service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.cluster_ip.as_deref())
+        == Some("None")
 }
 
 /// The service's address families; at least one.
 fn families(service: &Service) -> Vec<String> {
-    let named = service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
+    let named = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ip_families.clone())
+        .unwrap_or_default();
     if !named.is_empty() {
         return named;
     }
-    let v6 = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()).is_some_and(|ip| ip.contains(':'));
+    let v6 = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.cluster_ip.as_deref())
+        .is_some_and(|ip| ip.contains(':'));
     vec![if v6 { "IPv6" } else { "IPv4" }.to_owned()]
 }
 
@@ -198,7 +262,11 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Groups {
     let mut groups = Groups::new();
     let families = families(service);
     let none = Vec::new();
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).unwrap_or(&none);
+    let ports = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_ref())
+        .unwrap_or(&none);
     for pod in pods.iter().filter(|pod| !pods::is_finished(pod)) {
         let mut keys: Vec<PortKey> = ports
             .iter()
@@ -215,7 +283,10 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Groups {
         for family in &families {
             if let Some(address) = address(pod, family) {
                 let endpoint = endpoint(service, pod, address);
-                groups.entry((family.clone(), keys.clone())).or_default().insert(identity(&endpoint), endpoint);
+                groups
+                    .entry((family.clone(), keys.clone()))
+                    .or_default()
+                    .insert(identity(&endpoint), endpoint);
             }
         }
     }
@@ -234,8 +305,16 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
         Some(IntOrString::Int(number)) => Some(*number),
         Some(IntOrString::String(name)) => {
             let spec = pod.spec.as_ref()?;
-            let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-            let declared = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+            let sidecars = spec
+                .init_containers
+                .iter()
+                .flatten()
+                .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+            let declared = spec
+                .containers
+                .iter()
+                .chain(sidecars)
+                .flat_map(|container| container.ports.iter().flatten());
             declared
                 .filter(|declared| declared.protocol.as_deref().unwrap_or("TCP") == protocol(port))
                 .find(|declared| declared.name.as_deref() == Some(name))
@@ -247,10 +326,13 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
 fn address(pod: &Pod, family: &str) -> Option<String> {
     let status = pod.status.as_ref()?;
     let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    listed.chain(status.pod_ip.as_deref()).find(|ip| match ip.parse::<IpAddr>() {
-        Ok(ip) => ip.is_ipv4() == (family == "IPv4"),
-        Err(_) => false,
-    }).map(str::to_owned)
+    listed
+        .chain(status.pod_ip.as_deref())
+        .find(|ip| match ip.parse::<IpAddr>() {
+            Ok(ip) => ip.is_ipv4() == (family == "IPv4"),
+            Err(_) => false,
+        })
+        .map(str::to_owned)
 }
 
 fn endpoint(service: &Service, pod: &Pod, address: String) -> Endpoint {
@@ -268,7 +350,9 @@ fn endpoint(service: &Service, pod: &Pod, address: String) -> Endpoint {
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        hostname: pod_spec.and_then(|spec| spec.hostname.clone()).filter(|hostname| named && !hostname.is_empty()),
+        hostname: pod_spec
+            .and_then(|spec| spec.hostname.clone())
+            .filter(|hostname| named && !hostname.is_empty()),
         node_name: pods::node_name(pod).map(str::to_owned),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),

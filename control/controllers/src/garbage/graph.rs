@@ -42,7 +42,12 @@ pub(super) enum Deletion {
 
 impl Deletion {
     pub(super) fn of(meta: &ObjectMeta) -> Self {
-        let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
+        let has = |name: &str| {
+            meta.finalizers
+                .iter()
+                .flatten()
+                .any(|finalizer| finalizer == name)
+        };
         if meta.deletion_timestamp.is_none() {
             Self::No
         } else if has(FINALIZER_ORPHAN) {
@@ -70,7 +75,12 @@ impl Node {
     /// `pods ns/name`, for messages.
     pub(super) fn describe(&self) -> String {
         let slash = if self.namespace.is_empty() { "" } else { "/" };
-        format!("{} {}{slash}{}", self.kind.qualified(), self.namespace, self.name)
+        format!(
+            "{} {}{slash}{}",
+            self.kind.qualified(),
+            self.namespace,
+            self.name
+        )
     }
 }
 
@@ -88,20 +98,30 @@ impl Graph {
     /// Dependents of `owner`, with their uids.
     pub(super) fn dependents(&self, owner: &str) -> Vec<(Uid, Node)> {
         let uids = self.dependents.get(owner);
-        uids.into_iter().flatten().filter_map(|uid| Some((uid.clone(), self.nodes.get(uid)?.clone()))).collect()
+        uids.into_iter()
+            .flatten()
+            .filter_map(|uid| Some((uid.clone(), self.nodes.get(uid)?.clone())))
+            .collect()
     }
 
     pub(super) fn has_dependents(&self, owner: &str) -> bool {
-        self.dependents.get(owner).is_some_and(|uids| !uids.is_empty())
+        self.dependents
+            .get(owner)
+            .is_some_and(|uids| !uids.is_empty())
     }
 
     /// Takes in the present state of an object; returns the uids that are worth a look now.
     pub(super) fn observe(&mut self, kind: &Arc<Kind>, meta: &ObjectMeta) -> Vec<Uid> {
-        let Some(uid) = meta.uid.as_deref().map(Uid::from) else { return Vec::new() };
+        let Some(uid) = meta.uid.as_deref().map(Uid::from) else {
+            return Vec::new();
+        };
         let node = Node::new(kind, meta);
         let mut work = Vec::new();
         let old = self.nodes.remove(&uid);
-        let old_owners = old.as_ref().map(|old| old.owners.clone()).unwrap_or_default();
+        let old_owners = old
+            .as_ref()
+            .map(|old| old.owners.clone())
+            .unwrap_or_default();
         for owner in &old_owners {
             let same = node.owners.iter().find(|new| new.uid == owner.uid);
             if same.is_none() {
@@ -114,12 +134,18 @@ impl Graph {
             }
         }
         for owner in &node.owners {
-            self.dependents.entry(owner.uid.as_str().into()).or_default().insert(uid.clone());
+            self.dependents
+                .entry(owner.uid.as_str().into())
+                .or_default()
+                .insert(uid.clone());
         }
         let news = match node.deletion {
             Deletion::Orphan => true,
             Deletion::Foreground => {
-                if old.as_ref().is_none_or(|old| old.deletion != Deletion::Foreground) {
+                if old
+                    .as_ref()
+                    .is_none_or(|old| old.deletion != Deletion::Foreground)
+                {
                     work.extend(self.dependents.get(&uid).into_iter().flatten().cloned());
                 }
                 true
@@ -129,7 +155,8 @@ impl Graph {
                 false
             }
             Deletion::No => node.owners.iter().any(|owner| {
-                !self.nodes.contains_key(owner.uid.as_str()) || self.deletion(&owner.uid) == Deletion::Foreground
+                !self.nodes.contains_key(owner.uid.as_str())
+                    || self.deletion(&owner.uid) == Deletion::Foreground
             }),
         };
         if news {
@@ -141,8 +168,16 @@ impl Graph {
 
     /// Forgets an object that is gone; returns the uids that are worth a look now.
     pub(super) fn forget(&mut self, uid: &str) -> Vec<Uid> {
-        let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
-        let mut work: Vec<Uid> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
+        let Some(node) = self.nodes.remove(uid) else {
+            return Vec::new();
+        };
+        let mut work: Vec<Uid> = self
+            .dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         for owner in &node.owners {
             self.unlink(&owner.uid, uid);
             if self.deletion(&owner.uid) == Deletion::Foreground {
@@ -162,7 +197,9 @@ impl Graph {
     }
 
     pub(super) fn deletion(&self, uid: &str) -> Deletion {
-        self.nodes.get(uid).map_or(Deletion::No, |node| node.deletion)
+        self.nodes
+            .get(uid)
+            .map_or(Deletion::No, |node| node.deletion)
     }
 }
 
@@ -179,14 +216,27 @@ mod tests {
 
     fn kind() -> Arc<Kind> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-        Arc::new(Kind { resource, namespaced: true, watchable: true, delete_collection: true })
+        Arc::new(Kind {
+            resource,
+            namespaced: true,
+            watchable: true,
+            delete_collection: true,
+        })
     }
 
     /// `name<owner!` : an object owned by `owner`, `!` if it blocks the owner's deletion.
     fn meta(words: &str) -> ObjectMeta {
         let mut words = words.split_whitespace();
-        let (name, owner) = words.next().unwrap().split_once('<').map_or_else(|| (String::new(), None), |(n, o)| (n.to_owned(), Some(o)));
-        let mut meta = ObjectMeta { name: Some(name.clone()), uid: Some(name), ..ObjectMeta::default() };
+        let (name, owner) = words
+            .next()
+            .unwrap()
+            .split_once('<')
+            .map_or_else(|| (String::new(), None), |(n, o)| (n.to_owned(), Some(o)));
+        let mut meta = ObjectMeta {
+            name: Some(name.clone()),
+            uid: Some(name),
+            ..ObjectMeta::default()
+        };
         meta.owner_references = owner.filter(|owner| !owner.is_empty()).map(|owner| {
             vec![OwnerReference {
                 uid: owner.trim_end_matches('!').into(),
@@ -197,7 +247,10 @@ mod tests {
         for word in words {
             match word {
                 "deleting" => meta.deletion_timestamp = Some(Time(at(0))),
-                finalizer => meta.finalizers.get_or_insert_default().push(finalizer.into()),
+                finalizer => meta
+                    .finalizers
+                    .get_or_insert_default()
+                    .push(finalizer.into()),
             }
         }
         meta
@@ -217,7 +270,11 @@ mod tests {
         let mut graph = Graph::default();
         assert_eq!(observe(&mut graph, "rs<"), "", "no owner, no work");
         assert_eq!(observe(&mut graph, "a<rs!"), "", "its owner is known");
-        assert_eq!(observe(&mut graph, "b<gone!"), "b", "its owner is not known");
+        assert_eq!(
+            observe(&mut graph, "b<gone!"),
+            "b",
+            "its owner is not known"
+        );
         assert_eq!(observe(&mut graph, "b<gone! deleting"), "", "already going");
         assert!(graph.has_dependents("rs") && graph.has_dependents("gone"));
         assert_eq!(sorted(graph.forget("rs")), "a", "its owner is gone");
@@ -232,8 +289,15 @@ mod tests {
         for words in ["rs<", "a<rs!", "b<rs!"] {
             observe(&mut graph, words);
         }
-        assert_eq!(observe(&mut graph, "rs< deleting foregroundDeletion"), "a b rs");
-        assert_eq!(observe(&mut graph, "rs< deleting foregroundDeletion"), "rs", "the dependents know");
+        assert_eq!(
+            observe(&mut graph, "rs< deleting foregroundDeletion"),
+            "a b rs"
+        );
+        assert_eq!(
+            observe(&mut graph, "rs< deleting foregroundDeletion"),
+            "rs",
+            "the dependents know"
+        );
         assert_eq!(observe(&mut graph, "a<rs! deleting"), "");
         assert_eq!(sorted(graph.forget("a")), "rs");
         assert_eq!(observe(&mut graph, "b<rs"), "b rs", "it no longer blocks");

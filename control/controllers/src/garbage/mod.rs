@@ -61,7 +61,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     };
     tokio::join!(
         monitor::run(collector.clone()),
-        run_workers("garbage-collector", collector.queue.clone(), WORKERS, shared.shutdown.clone(), reconcile),
+        run_workers(
+            "garbage-collector",
+            collector.queue.clone(),
+            WORKERS,
+            shared.shutdown.clone(),
+            reconcile
+        ),
         pods::run(shared.clone()),
     );
 }
@@ -72,7 +78,9 @@ impl Collector {
     }
 
     async fn reconcile(&self, uid: &Uid) -> Result<Next, Error> {
-        let Some(node) = self.graph.lock().get(uid).cloned() else { return Ok(Next::Done) };
+        let Some(node) = self.graph.lock().get(uid).cloned() else {
+            return Ok(Next::Done);
+        };
         match node.deletion {
             Deletion::Going => Ok(Next::Done),
             Deletion::Orphan => self.let_dependents_go(uid, &node).await,
@@ -83,9 +91,15 @@ impl Collector {
 
     /// Reads the object as it is now; `None` if it is gone or another one bears its name.
     async fn live(&self, uid: &str, node: &Node) -> Result<Option<ObjectMeta>, Error> {
-        let found = node.kind.api(&self.shared.client, &node.namespace).get_opt(&node.name).await;
+        let found = node
+            .kind
+            .api(&self.shared.client, &node.namespace)
+            .get_opt(&node.name)
+            .await;
         let found = found.attempting(|| format!("read {}", node.describe()))?;
-        Ok(found.map(|object| object.metadata).filter(|meta| meta.uid.as_deref() == Some(uid)))
+        Ok(found
+            .map(|object| object.metadata)
+            .filter(|meta| meta.uid.as_deref() == Some(uid)))
     }
 
     /// Decides about an object with owners. First on the state that the cache has, with every write
@@ -93,7 +107,9 @@ impl Collector {
     async fn judge(&self, uid: &Uid, mut node: Node) -> Result<Next, Error> {
         for fresh in [false, true] {
             if fresh {
-                let Some(meta) = self.live(uid, &node).await? else { return Ok(Next::Done) };
+                let Some(meta) = self.live(uid, &node).await? else {
+                    return Ok(Next::Done);
+                };
                 if meta.deletion_timestamp.is_some() {
                     return Ok(Next::Done);
                 }
@@ -110,7 +126,10 @@ impl Collector {
                 result => return result.map(|()| Next::Done),
             }
         }
-        Err(Error::NotYet(format!("{} keeps changing while it is judged", node.describe())))
+        Err(Error::NotYet(format!(
+            "{} keeps changing while it is judged",
+            node.describe()
+        )))
     }
 
     /// The state of one owner. Absence, and the wish to see dependents gone, are believed only from
@@ -121,21 +140,34 @@ impl Collector {
         }
         {
             let graph = self.graph.lock();
-            if graph.get(&owner.uid).is_some() && graph.deletion(&owner.uid) != Deletion::Foreground {
+            if graph.get(&owner.uid).is_some() && graph.deletion(&owner.uid) != Deletion::Foreground
+            {
                 return Ok(Owner::Solid);
             }
         }
         let kind = self.kind_of(owner).ok_or_else(|| {
             // It may have been defined a moment ago.
             self.rediscover.notify_one();
-            Error::NotYet(format!("{} has an owner of a kind that is not served: {} {}", node.describe(), owner.api_version, owner.kind))
+            Error::NotYet(format!(
+                "{} has an owner of a kind that is not served: {} {}",
+                node.describe(),
+                owner.api_version,
+                owner.kind
+            ))
         })?;
         if kind.namespaced && node.namespace.is_empty() {
             self.report_impossible_owner(node, owner);
             return Ok(Owner::Solid);
         }
         let api = kind.api(&self.shared.client, &node.namespace);
-        let attempt = || format!("read {} {}, an owner of {}", kind.qualified(), owner.name, node.describe());
+        let attempt = || {
+            format!(
+                "read {} {}, an owner of {}",
+                kind.qualified(),
+                owner.name,
+                node.describe()
+            )
+        };
         let found = api.get_opt(&owner.name).await.attempting(attempt)?;
         match found.filter(|found| found.metadata.uid.as_deref() == Some(owner.uid.as_str())) {
             None => {
@@ -146,15 +178,23 @@ impl Collector {
                 absent.insert(owner.uid.as_str().into());
                 Ok(Owner::Absent)
             }
-            Some(found) if Deletion::of(&found.metadata) == Deletion::Foreground => Ok(Owner::Waiting),
+            Some(found) if Deletion::of(&found.metadata) == Deletion::Foreground => {
+                Ok(Owner::Waiting)
+            }
             Some(_) => Ok(Owner::Solid),
         }
     }
 
     fn kind_of(&self, owner: &OwnerReference) -> Option<Kind> {
-        let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let group = owner
+            .api_version
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group);
         let kinds = self.kinds.lock().clone();
-        kinds.iter().find(|kind| kind.resource.kind == owner.kind && kind.resource.group == group).cloned()
+        kinds
+            .iter()
+            .find(|kind| kind.resource.kind == owner.kind && kind.resource.group == group)
+            .cloned()
     }
 
     fn report_impossible_owner(&self, node: &Node, owner: &OwnerReference) {
@@ -168,17 +208,28 @@ impl Collector {
             "ownerRef [{}/{}, name: {}, uid: {}] names a namespaced owner, which a cluster-scoped object cannot have",
             owner.api_version, owner.kind, owner.name, owner.uid
         );
-        self.recorder.event(&about, EventType::Warning, "OwnerRefInvalidNamespace", message);
+        self.recorder.event(
+            &about,
+            EventType::Warning,
+            "OwnerRefInvalidNamespace",
+            message,
+        );
     }
 
     async fn carry_out(&self, uid: &str, node: &Node, verdict: Verdict) -> Result<(), Error> {
         match verdict {
             Verdict::Keep => Ok(()),
             Verdict::DropReferences(positions) => {
-                let kept: Vec<&OwnerReference> =
-                    node.owners.iter().enumerate().filter(|(i, _)| !positions.contains(i)).map(|(_, owner)| owner).collect();
+                let kept: Vec<&OwnerReference> = node
+                    .owners
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| !positions.contains(i))
+                    .map(|(_, owner)| owner)
+                    .collect();
                 let patch = json!({"ownerReferences": kept});
-                self.patch_metadata(uid, node, patch, "drop the absent owners of").await
+                self.patch_metadata(uid, node, patch, "drop the absent owners of")
+                    .await
             }
             Verdict::Delete(policy) => {
                 let api = node.kind.api(&self.shared.client, &node.namespace);
@@ -193,7 +244,9 @@ impl Collector {
                 match api.delete(&node.name, &params).await {
                     Ok(_) => Ok(()),
                     Err(error) if errors::is_not_found(&error) => Ok(()),
-                    Err(error) => Err(error).attempting(|| format!("delete {}, whose owners are gone", node.describe())),
+                    Err(error) => Err(error).attempting(|| {
+                        format!("delete {}, whose owners are gone", node.describe())
+                    }),
                 }
             }
         }
@@ -212,7 +265,14 @@ impl Collector {
             fields.insert("resourceVersion".to_owned(), json!(node.resource_version));
         }
         let api = node.kind.api(&self.shared.client, &node.namespace);
-        match api.patch(&node.name, &PatchParams::default(), &Patch::Merge(json!({"metadata": patch}))).await {
+        match api
+            .patch(
+                &node.name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"metadata": patch})),
+            )
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if errors::is_not_found(&error) => Ok(()),
             Err(error) => Err(error).attempting(|| format!("{purpose} {}", node.describe())),
@@ -224,13 +284,22 @@ impl Collector {
         let dependents = self.graph.lock().dependents(uid);
         let blocking: Vec<&(Uid, Node)> = dependents
             .iter()
-            .filter(|(_, dependent)| dependent.owners.iter().any(|owner| *owner.uid == **uid && blocks(owner)))
+            .filter(|(_, dependent)| {
+                dependent
+                    .owners
+                    .iter()
+                    .any(|owner| *owner.uid == **uid && blocks(owner))
+            })
             .collect();
         if blocking.is_empty() {
-            self.remove_finalizer(uid, node, FINALIZER_FOREGROUND).await?;
+            self.remove_finalizer(uid, node, FINALIZER_FOREGROUND)
+                .await?;
             return Ok(Next::Done);
         }
-        for (dependent, _) in blocking.iter().filter(|(_, dependent)| dependent.deletion == Deletion::No) {
+        for (dependent, _) in blocking
+            .iter()
+            .filter(|(_, dependent)| dependent.deletion == Deletion::No)
+        {
             self.queue.add(dependent.clone());
         }
         // The last one to go brings us back.
@@ -241,14 +310,21 @@ impl Collector {
     async fn let_dependents_go(&self, uid: &Uid, node: &Node) -> Result<Next, Error> {
         let dependents = self.graph.lock().dependents(uid);
         let outcome = crate::writes::all(dependents, |(dependent_uid, dependent)| async move {
-            let Some(meta) = self.live(&dependent_uid, &dependent).await? else { return Ok(()) };
+            let Some(meta) = self.live(&dependent_uid, &dependent).await? else {
+                return Ok(());
+            };
             let current = Node::new(&dependent.kind, &meta);
-            let kept: Vec<&OwnerReference> = current.owners.iter().filter(|owner| *owner.uid != **uid).collect();
+            let kept: Vec<&OwnerReference> = current
+                .owners
+                .iter()
+                .filter(|owner| *owner.uid != **uid)
+                .collect();
             if kept.len() == current.owners.len() {
                 return Ok(());
             }
             let patch = json!({"ownerReferences": kept});
-            self.patch_metadata(&dependent_uid, &current, patch, "let go of").await
+            self.patch_metadata(&dependent_uid, &current, patch, "let go of")
+                .await
         })
         .await;
         if let Some(error) = outcome.failed.into_iter().next() {
@@ -259,7 +335,9 @@ impl Collector {
     }
 
     async fn remove_finalizer(&self, uid: &str, node: &Node, finalizer: &str) -> Result<(), Error> {
-        let Some(meta) = self.live(uid, node).await? else { return Ok(()) };
+        let Some(meta) = self.live(uid, node).await? else {
+            return Ok(());
+        };
         let mut finalizers = meta.finalizers.clone().unwrap_or_default();
         if !finalizers.iter().any(|present| present == finalizer) {
             return Ok(());
@@ -267,6 +345,12 @@ impl Collector {
         finalizers.retain(|present| present != finalizer);
         let current = Node::new(&node.kind, &meta);
         let patch = json!({"finalizers": finalizers});
-        self.patch_metadata(uid, &current, patch, &format!("remove the finalizer {finalizer} of")).await
+        self.patch_metadata(
+            uid,
+            &current,
+            patch,
+            &format!("remove the finalizer {finalizer} of"),
+        )
+        .await
     }
 }

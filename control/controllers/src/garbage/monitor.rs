@@ -46,7 +46,11 @@ pub(super) async fn run(collector: Arc<Collector>) {
     }
 }
 
-async fn follow(collector: &Arc<Collector>, kinds: &[Kind], followed: &mut HashMap<ApiResource, CancellationToken>) {
+async fn follow(
+    collector: &Arc<Collector>,
+    kinds: &[Kind],
+    followed: &mut HashMap<ApiResource, CancellationToken>,
+) {
     followed.retain(|resource, stop| {
         let served = kinds.iter().any(|kind| kind.resource == *resource);
         if !served {
@@ -55,7 +59,10 @@ async fn follow(collector: &Arc<Collector>, kinds: &[Kind], followed: &mut HashM
         served
     });
     let mut new = Vec::new();
-    for kind in kinds.iter().filter(|kind| kind.watchable && !kind_is_noise(kind)) {
+    for kind in kinds
+        .iter()
+        .filter(|kind| kind.watchable && !kind_is_noise(kind))
+    {
         if followed.contains_key(&kind.resource) {
             continue;
         }
@@ -63,20 +70,26 @@ async fn follow(collector: &Arc<Collector>, kinds: &[Kind], followed: &mut HashM
         followed.insert(kind.resource.clone(), stop.clone());
         let kind = Arc::new(kind.clone());
         if !follow_typed(collector, &kind) {
-            let informer = Informer::builder_dynamic(kind.api(&collector.shared.client, ""), kind.qualified())
-                .trim(|object: &mut discovery::Meta| {
-                    object.metadata.annotations = None;
-                    object.metadata.labels = None;
-                })
-                .start(stop);
+            let informer =
+                Informer::builder_dynamic(kind.api(&collector.shared.client, ""), kind.qualified())
+                    .trim(|object: &mut discovery::Meta| {
+                        object.metadata.annotations = None;
+                        object.metadata.labels = None;
+                    })
+                    .start(stop);
             listen(collector, &informer, &kind);
             new.push(informer);
         }
     }
     // Judging a dependent before its owners are known costs a needless read of the owner.
     for informer in new {
-        if tokio::time::timeout(Duration::from_secs(30), informer.synced()).await.is_err() {
-            warn!("a kind could not be listed within 30 s; garbage collection goes on without waiting for it");
+        if tokio::time::timeout(Duration::from_secs(30), informer.synced())
+            .await
+            .is_err()
+        {
+            warn!(
+                "a kind could not be listed within 30 s; garbage collection goes on without waiting for it"
+            );
         }
     }
 }
@@ -97,7 +110,9 @@ fn follow_typed(collector: &Arc<Collector>, kind: &Arc<Kind>) -> bool {
         ("", "ServiceAccount") => listen(collector, &informers.service_accounts, kind),
         ("apps", "ReplicaSet") => listen(collector, &informers.replica_sets, kind),
         ("apps", "Deployment") => listen(collector, &informers.deployments, kind),
-        ("discovery.k8s.io", "EndpointSlice") => listen(collector, &informers.endpoint_slices, kind),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            listen(collector, &informers.endpoint_slices, kind)
+        }
         ("coordination.k8s.io", "Lease") => listen(collector, &informers.leases, kind),
         _ => return false,
     }
@@ -109,8 +124,10 @@ where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
     let (graph, queue) = (collector.graph.clone(), collector.queue.clone());
-    let (namespaces, to_empty) =
-        (collector.shared.informers.namespaces.clone(), collector.shared.namespaces_to_empty.clone());
+    let (namespaces, to_empty) = (
+        collector.shared.informers.namespaces.clone(),
+        collector.shared.namespaces_to_empty.clone(),
+    );
     let rediscover = defines_kinds(kind).then(|| collector.rediscover.clone());
     let kind = kind.clone();
     informer.on_change(move |delta: &Delta<'_, K>| {
@@ -132,7 +149,9 @@ where
         }
         if delta.new.is_none()
             && let Some(namespace) = delta.old.and_then(|old| old.meta().namespace.as_deref())
-            && namespaces.get("", namespace).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+            && namespaces
+                .get("", namespace)
+                .is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
         {
             to_empty.add(ObjectKey::cluster(namespace));
         }
@@ -144,5 +163,8 @@ where
 
 /// Whether objects of this kind add kinds to the API.
 fn defines_kinds(kind: &Kind) -> bool {
-    matches!(kind.resource.kind.as_str(), "CustomResourceDefinition" | "APIService")
+    matches!(
+        kind.resource.kind.as_str(),
+        "CustomResourceDefinition" | "APIService"
+    )
 }

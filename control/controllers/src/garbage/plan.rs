@@ -25,14 +25,26 @@ pub(super) enum Verdict {
 
 /// Decides for an object with these owners. `policy` is what its own finalizers ask for, `blocking`
 /// whether its dependents hold it back in a foreground deletion.
-pub(super) fn verdict(owners: &[Owner], policy: PropagationPolicy, has_dependents: bool) -> Verdict {
+pub(super) fn verdict(
+    owners: &[Owner],
+    policy: PropagationPolicy,
+    has_dependents: bool,
+) -> Verdict {
     if owners.is_empty() {
         return Verdict::Keep;
     }
     if owners.contains(&Owner::Solid) {
-        let useless: Vec<usize> =
-            owners.iter().enumerate().filter(|(_, owner)| **owner != Owner::Solid).map(|(i, _)| i).collect();
-        return if useless.is_empty() { Verdict::Keep } else { Verdict::DropReferences(useless) };
+        let useless: Vec<usize> = owners
+            .iter()
+            .enumerate()
+            .filter(|(_, owner)| **owner != Owner::Solid)
+            .map(|(i, _)| i)
+            .collect();
+        return if useless.is_empty() {
+            Verdict::Keep
+        } else {
+            Verdict::DropReferences(useless)
+        };
     }
     // An owner that waits for it waits for its dependents too.
     if owners.contains(&Owner::Waiting) && has_dependents {
@@ -57,13 +69,32 @@ mod tests {
             (vec![Absent], true, background()),
             (vec![Absent, Absent], false, background()),
             (vec![Absent, Solid], false, Verdict::DropReferences(vec![0])),
-            (vec![Solid, Waiting, Absent], true, Verdict::DropReferences(vec![1, 2])),
+            (
+                vec![Solid, Waiting, Absent],
+                true,
+                Verdict::DropReferences(vec![1, 2]),
+            ),
             (vec![Waiting], false, background()),
-            (vec![Waiting], true, Verdict::Delete(PropagationPolicy::Foreground)),
-            (vec![Waiting, Absent], true, Verdict::Delete(PropagationPolicy::Foreground)),
+            (
+                vec![Waiting],
+                true,
+                Verdict::Delete(PropagationPolicy::Foreground),
+            ),
+            (
+                vec![Waiting, Absent],
+                true,
+                Verdict::Delete(PropagationPolicy::Foreground),
+            ),
         ] {
-            assert_eq!(verdict(&owners, PropagationPolicy::Background, has_dependents), expect, "{owners:?}");
+            assert_eq!(
+                verdict(&owners, PropagationPolicy::Background, has_dependents),
+                expect,
+                "{owners:?}"
+            );
         }
-        assert_eq!(verdict(&[Absent], PropagationPolicy::Orphan, true), Verdict::Delete(PropagationPolicy::Orphan));
+        assert_eq!(
+            verdict(&[Absent], PropagationPolicy::Orphan, true),
+            Verdict::Delete(PropagationPolicy::Orphan)
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use euston_api::time::whole_seconds;
-use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers};
+use euston_client::{
+    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
@@ -39,7 +41,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let nodes = shared.informers.nodes.clone();
         move |delta| {
             let Some(pod) = delta.new else { return };
-            let lost = pods::node_name(pod).map_or(pods::is_terminating(pod), |node| nodes.get("", node).is_none());
+            let lost = pods::node_name(pod).map_or(pods::is_terminating(pod), |node| {
+                nodes.get("", node).is_none()
+            });
             if lost {
                 queue.add(Work::Pod(ObjectKey::of(&pod.metadata)));
             }
@@ -54,7 +58,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let grace = shared.options.missing_node_grace;
         move |delta| {
             if let (Some(gone), None) = (delta.old, delta.new) {
-                for pod in pods.by_index(BY_NODE, gone.metadata.name.as_deref().unwrap_or_default()) {
+                for pod in pods.by_index(BY_NODE, gone.metadata.name.as_deref().unwrap_or_default())
+                {
                     // A node that merely re-registers is back within the grace.
                     queue.add_after(Work::Pod(ObjectKey::of(&pod.metadata)), grace);
                 }
@@ -75,7 +80,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
     };
-    run_workers("pod-garbage-collector", queue, 4, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "pod-garbage-collector",
+        queue,
+        4,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 struct PodCollector {
@@ -87,10 +99,18 @@ struct PodCollector {
 
 impl PodCollector {
     async fn look_at(&self, key: &ObjectKey) -> Result<Next, Error> {
-        let Some(pod) = self.shared.informers.pods.get_key(key) else { return Ok(Next::Done) };
+        let Some(pod) = self.shared.informers.pods.get_key(key) else {
+            return Ok(Next::Done);
+        };
         let Some(node) = pods::node_name(&pod) else {
             if pods::is_terminating(&pod) {
-                self.remove(&pod, key, "it is being deleted and was never on a node", None).await?;
+                self.remove(
+                    &pod,
+                    key,
+                    "it is being deleted and was never on a node",
+                    None,
+                )
+                .await?;
             }
             return Ok(Next::Done);
         };
@@ -98,24 +118,42 @@ impl PodCollector {
             self.missing_since.lock().remove(node);
             return Ok(Next::Done);
         }
-        let missing_for =
-            self.missing_since.lock().entry(node.to_owned()).or_insert_with(tokio::time::Instant::now).elapsed();
-        let left = self.shared.options.missing_node_grace.saturating_sub(missing_for);
+        let missing_for = self
+            .missing_since
+            .lock()
+            .entry(node.to_owned())
+            .or_insert_with(tokio::time::Instant::now)
+            .elapsed();
+        let left = self
+            .shared
+            .options
+            .missing_node_grace
+            .saturating_sub(missing_for);
         if !left.is_zero() {
             return Ok(Next::After(left));
         }
         let api: Api<Node> = Api::all(self.shared.client.clone());
-        let live = api.get_metadata_opt(node).await.attempting(|| format!("read Node {node}, which pod {key} is bound to"))?;
+        let live = api
+            .get_metadata_opt(node)
+            .await
+            .attempting(|| format!("read Node {node}, which pod {key} is bound to"))?;
         if live.is_some() {
             return Ok(Next::Done);
         }
         let message = format!("PodGC: node {node} no longer exists");
-        self.remove(&pod, key, "its node is gone", Some(&message)).await?;
+        self.remove(&pod, key, "its node is gone", Some(&message))
+            .await?;
         Ok(Next::Done)
     }
 
     /// Deletes a pod at once: there is no node that could end it in order.
-    async fn remove(&self, pod: &Pod, key: &ObjectKey, why: &str, disruption: Option<&str>) -> Result<(), Error> {
+    async fn remove(
+        &self,
+        pod: &Pod,
+        key: &ObjectKey,
+        why: &str,
+        disruption: Option<&str>,
+    ) -> Result<(), Error> {
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &key.namespace);
         if let Some(message) = disruption.filter(|_| !pods::is_finished(pod)) {
             let patch = json!({
@@ -125,17 +163,36 @@ impl PodCollector {
                     "lastTransitionTime": whole_seconds(Timestamp::now()),
                 }]},
             });
-            match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            match api
+                .patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await
+            {
                 Ok(_) => {}
-                Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => return Ok(()),
-                Err(error) => return Err(error).attempting(|| format!("mark pod {key} as failed: {why}")),
+                Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {
+                    return Ok(());
+                }
+                Err(error) => {
+                    return Err(error).attempting(|| format!("mark pod {key} as failed: {why}"));
+                }
             }
         }
-        let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        match api.delete(&key.name, &DeleteParams::default().grace_period(0).preconditions(preconditions)).await {
+        let preconditions = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        };
+        match api
+            .delete(
+                &key.name,
+                &DeleteParams::default()
+                    .grace_period(0)
+                    .preconditions(preconditions),
+            )
+            .await
+        {
             Ok(_) => {
                 if let Some(message) = disruption {
-                    self.recorder.event(&reference(pod), EventType::Normal, "PodGC", message);
+                    self.recorder
+                        .event(&reference(pod), EventType::Normal, "PodGC", message);
                 }
                 Ok(())
             }
@@ -149,10 +206,20 @@ impl PodCollector {
         finished.retain(|pod| pods::is_finished(pod) && !pods::is_terminating(pod));
         let surplus = oldest_surplus(finished, self.shared.options.terminated_pods_max);
         let outcome = writes::all(surplus, |pod| async move {
-            self.remove(&pod, &ObjectKey::of(&pod.metadata), "there are too many finished pods", None).await
+            self.remove(
+                &pod,
+                &ObjectKey::of(&pod.metadata),
+                "there are too many finished pods",
+                None,
+            )
+            .await
         })
         .await;
-        outcome.failed.into_iter().next().map_or(Ok(Next::Done), Err)
+        outcome
+            .failed
+            .into_iter()
+            .next()
+            .map_or(Ok(Next::Done), Err)
     }
 }
 
@@ -163,7 +230,10 @@ fn oldest_surplus(mut finished: Vec<Arc<Pod>>, most: usize) -> Vec<Arc<Pod>> {
         return Vec::new();
     }
     finished.sort_by_cached_key(|pod| {
-        (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.metadata.name.clone())
+        (
+            pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            pod.metadata.name.clone(),
+        )
     });
     finished.truncate(surplus);
     finished
@@ -185,9 +255,18 @@ mod tests {
                 Arc::new(pod)
             })
             .collect();
-        for (most, expect) in [(0, vec![]), (4, vec![]), (9, vec![]), (3, vec!["a"]), (1, vec!["a", "b", "c"])] {
+        for (most, expect) in [
+            (0, vec![]),
+            (4, vec![]),
+            (9, vec![]),
+            (3, vec!["a"]),
+            (1, vec!["a", "b", "c"]),
+        ] {
             let gone = oldest_surplus(finished.clone(), most);
-            let names: Vec<_> = gone.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+            let names: Vec<_> = gone
+                .iter()
+                .filter_map(|pod| pod.metadata.name.as_deref())
+                .collect();
             assert_eq!(names, expect, "at most {most}");
         }
     }

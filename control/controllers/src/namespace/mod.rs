@@ -45,42 +45,77 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             async move { reconcile(&shared, &key.name).await }
         }
     };
-    run_workers("namespace", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "namespace",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 async fn reconcile(shared: &Shared, name: &str) -> Result<Next, Error> {
     let api: Api<Namespace> = Api::all(shared.client.clone());
-    let Some(cached) = shared.informers.namespaces.get("", name) else { return Ok(Next::Done) };
+    let Some(cached) = shared.informers.namespaces.get("", name) else {
+        return Ok(Next::Done);
+    };
     if cached.metadata.deletion_timestamp.is_none() {
         return Ok(Next::Done);
     }
     // Emptying a namespace is final: the decision is not left to a copy.
-    let Some(namespace) = api.get_opt(name).await.attempting(|| format!("read Namespace {name}"))? else {
+    let Some(namespace) = api
+        .get_opt(name)
+        .await
+        .attempting(|| format!("read Namespace {name}"))?
+    else {
         return Ok(Next::Done);
     };
-    if namespace.metadata.uid != cached.metadata.uid || namespace.metadata.deletion_timestamp.is_none() {
+    if namespace.metadata.uid != cached.metadata.uid
+        || namespace.metadata.deletion_timestamp.is_none()
+    {
         return Ok(Next::Done);
     }
-    let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+    let finalizers = namespace
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.finalizers.clone())
+        .unwrap_or_default();
     if finalizers.is_empty() {
         return finish_deletion(&api, &namespace, name).await;
     }
-    if !finalizers.iter().any(|finalizer| finalizer == FINALIZER_KUBERNETES) {
+    if !finalizers
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER_KUBERNETES)
+    {
         // Ours is done; others hold it.
         return Ok(Next::Done);
     }
     let findings = empty(shared, name).await;
     if !findings.is_empty() {
         write_conditions(&api, &namespace, name, &findings).await?;
-        return Err(Error::NotYet(format!("Namespace {name} is not empty yet: {}", findings.summary())));
+        return Err(Error::NotYet(format!(
+            "Namespace {name} is not empty yet: {}",
+            findings.summary()
+        )));
     }
     finalize(&api, namespace, name).await
 }
 
 /// Asks once more for a namespace that nothing holds any more.
-async fn finish_deletion(api: &Api<Namespace>, namespace: &Namespace, name: &str) -> Result<Next, Error> {
-    let preconditions = Preconditions { uid: namespace.metadata.uid.clone(), resource_version: None };
-    match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
+async fn finish_deletion(
+    api: &Api<Namespace>,
+    namespace: &Namespace,
+    name: &str,
+) -> Result<Next, Error> {
+    let preconditions = Preconditions {
+        uid: namespace.metadata.uid.clone(),
+        resource_version: None,
+    };
+    match api
+        .delete(name, &DeleteParams::default().preconditions(preconditions))
+        .await
+    {
         Ok(_) => Ok(Next::Done),
         Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(Next::Done),
         Err(error) => Err(error).attempting(|| format!("delete Namespace {name}, which is empty")),
@@ -88,12 +123,23 @@ async fn finish_deletion(api: &Api<Namespace>, namespace: &Namespace, name: &str
 }
 
 /// Takes our finalizer away; the API server then removes the namespace.
-async fn finalize(api: &Api<Namespace>, mut namespace: Namespace, name: &str) -> Result<Next, Error> {
-    if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
+async fn finalize(
+    api: &Api<Namespace>,
+    mut namespace: Namespace,
+    name: &str,
+) -> Result<Next, Error> {
+    if let Some(finalizers) = namespace
+        .spec
+        .as_mut()
+        .and_then(|spec| spec.finalizers.as_mut())
+    {
         finalizers.retain(|finalizer| finalizer != FINALIZER_KUBERNETES);
     }
     let attempt = || format!("finalize Namespace {name}");
-    match api.replace_subresource("finalize", name, &PostParams::default(), &namespace).await {
+    match api
+        .replace_subresource("finalize", name, &PostParams::default(), &namespace)
+        .await
+    {
         Ok(_) => Ok(Next::Done),
         Err(error) if errors::is_not_found(&error) => Ok(Next::Done),
         Err(error) => Err(error).attempting(attempt),
@@ -106,14 +152,21 @@ async fn write_conditions(
     name: &str,
     findings: &Findings,
 ) -> Result<(), Error> {
-    let old = namespace.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let old = namespace
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default();
     let conditions = plan::conditions(&old, findings, Timestamp::now());
     if conditions == old {
         return Ok(());
     }
     let mut wanted = namespace.clone();
     wanted.status.get_or_insert_default().conditions = Some(conditions);
-    match api.replace_status(name, &PostParams::default(), &wanted).await {
+    match api
+        .replace_status(name, &PostParams::default(), &wanted)
+        .await
+    {
         Ok(_) => Ok(()),
         Err(error) if errors::is_not_found(&error) => Ok(()),
         Err(error) => Err(error).attempting(|| format!("note on Namespace {name} what holds it")),
@@ -137,7 +190,10 @@ async fn empty(shared: &Shared, namespace: &str) -> Findings {
     while let Some((kind, result)) = results.next().await {
         match result {
             Ok(left) => {
-                for finalizer in left.iter().flat_map(|object| object.metadata.finalizers.iter().flatten()) {
+                for finalizer in left
+                    .iter()
+                    .flat_map(|object| object.metadata.finalizers.iter().flatten())
+                {
                     *findings.finalizers.entry(finalizer.clone()).or_default() += 1;
                 }
                 if !left.is_empty() {
@@ -165,7 +221,10 @@ async fn empty_of(shared: &Shared, kind: &Kind, namespace: &str) -> Result<Vec<M
         }
     };
     let found = list().await?;
-    let untouched: Vec<&Meta> = found.iter().filter(|object| object.metadata.deletion_timestamp.is_none()).collect();
+    let untouched: Vec<&Meta> = found
+        .iter()
+        .filter(|object| object.metadata.deletion_timestamp.is_none())
+        .collect();
     if untouched.is_empty() {
         return Ok(found);
     }
@@ -176,11 +235,22 @@ async fn empty_of(shared: &Shared, kind: &Kind, namespace: &str) -> Result<Vec<M
     } else {
         for object in untouched {
             let name = object.metadata.name.as_deref().unwrap_or_default();
-            let preconditions = Preconditions { uid: object.metadata.uid.clone(), resource_version: None };
-            match api.delete(name, &DeleteParams::background().preconditions(preconditions)).await {
+            let preconditions = Preconditions {
+                uid: object.metadata.uid.clone(),
+                resource_version: None,
+            };
+            match api
+                .delete(
+                    name,
+                    &DeleteParams::background().preconditions(preconditions),
+                )
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
-                Err(error) => return Err(error).attempting(|| format!("delete {what} {namespace}/{name}")),
+                Err(error) => {
+                    return Err(error).attempting(|| format!("delete {what} {namespace}/{name}"));
+                }
             }
         }
     }

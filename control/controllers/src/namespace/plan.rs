@@ -24,7 +24,9 @@ pub(super) struct Findings {
 impl Findings {
     /// Nothing holds the namespace any more.
     pub(super) fn is_empty(&self) -> bool {
-        self.discovery_error.is_none() && self.content_errors.is_empty() && self.remaining.is_empty()
+        self.discovery_error.is_none()
+            && self.content_errors.is_empty()
+            && self.remaining.is_empty()
     }
 
     /// One sentence for the log.
@@ -40,25 +42,43 @@ impl Findings {
 }
 
 fn remaining_message(remaining: &BTreeMap<String, usize>) -> String {
-    let each: Vec<String> =
-        remaining.iter().map(|(kind, count)| format!("{kind} has {count} resource instances")).collect();
+    let each: Vec<String> = remaining
+        .iter()
+        .map(|(kind, count)| format!("{kind} has {count} resource instances"))
+        .collect();
     format!("Some resources are remaining: {}", each.join(", "))
 }
 
 fn finalizers_message(finalizers: &BTreeMap<String, usize>) -> String {
-    let each: Vec<String> =
-        finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
-    format!("Some content in the namespace has finalizers remaining: {}", each.join(", "))
+    let each: Vec<String> = finalizers
+        .iter()
+        .map(|(name, count)| format!("{name} in {count} resource instances"))
+        .collect();
+    format!(
+        "Some content in the namespace has finalizers remaining: {}",
+        each.join(", ")
+    )
 }
 
 /// The five conditions of a namespace that is being deleted, keeping transition times of those
 /// whose status did not change.
-pub(super) fn conditions(old: &[NamespaceCondition], findings: &Findings, now: Timestamp) -> Vec<NamespaceCondition> {
+pub(super) fn conditions(
+    old: &[NamespaceCondition],
+    findings: &Findings,
+    now: Timestamp,
+) -> Vec<NamespaceCondition> {
     let discovery = findings.discovery_error.clone();
-    let content = (!findings.content_errors.is_empty())
-        .then(|| format!("Failed to delete all resource types, {} remaining: {}", findings.content_errors.len(), findings.content_errors.join(", ")));
-    let remaining = (!findings.remaining.is_empty()).then(|| remaining_message(&findings.remaining));
-    let finalizers = (!findings.finalizers.is_empty()).then(|| finalizers_message(&findings.finalizers));
+    let content = (!findings.content_errors.is_empty()).then(|| {
+        format!(
+            "Failed to delete all resource types, {} remaining: {}",
+            findings.content_errors.len(),
+            findings.content_errors.join(", ")
+        )
+    });
+    let remaining =
+        (!findings.remaining.is_empty()).then(|| remaining_message(&findings.remaining));
+    let finalizers =
+        (!findings.finalizers.is_empty()).then(|| finalizers_message(&findings.finalizers));
     let table = [
         (
             "NamespaceDeletionDiscoveryFailure",
@@ -96,14 +116,19 @@ pub(super) fn conditions(old: &[NamespaceCondition], findings: &Findings, now: T
             "All content-preserving finalizers finished",
         ),
     ];
-    let mut conditions: Vec<NamespaceCondition> =
-        old.iter().filter(|condition| table.iter().all(|row| row.0 != condition.type_)).cloned().collect();
+    let mut conditions: Vec<NamespaceCondition> = old
+        .iter()
+        .filter(|condition| table.iter().all(|row| row.0 != condition.type_))
+        .cloned()
+        .collect();
     for (type_, trouble, bad_reason, good_reason, good_message) in table {
         let (status, reason, message) = match trouble {
             Some(message) => ("True", bad_reason, message),
             None => ("False", good_reason, good_message.to_owned()),
         };
-        let before = old.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+        let before = old
+            .iter()
+            .find(|condition| condition.type_ == type_ && condition.status == status);
         conditions.push(NamespaceCondition {
             type_: type_.to_owned(),
             status: status.to_owned(),
@@ -123,14 +148,26 @@ mod tests {
     use crate::pods::tests::at;
 
     fn told(conditions: &[NamespaceCondition], type_: &str) -> String {
-        let condition = conditions.iter().find(|condition| condition.type_ == type_).unwrap();
-        format!("{} {}: {}", condition.status, condition.reason.as_deref().unwrap(), condition.message.as_deref().unwrap())
+        let condition = conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .unwrap();
+        format!(
+            "{} {}: {}",
+            condition.status,
+            condition.reason.as_deref().unwrap(),
+            condition.message.as_deref().unwrap()
+        )
     }
 
     #[test]
     fn conditions_say_what_holds_the_namespace() {
         let findings = Findings {
-            remaining: [("pods".to_owned(), 3), ("widgets.example.com".to_owned(), 1)].into(),
+            remaining: [
+                ("pods".to_owned(), 3),
+                ("widgets.example.com".to_owned(), 1),
+            ]
+            .into(),
             finalizers: [("example.com/hold".to_owned(), 1)].into(),
             ..Findings::default()
         };
@@ -138,7 +175,10 @@ mod tests {
         let first = conditions(&[], &findings, at(1));
         assert_eq!(first.len(), 5);
         for (type_, expect) in [
-            ("NamespaceDeletionDiscoveryFailure", "False ResourcesDiscovered: All resources successfully discovered"),
+            (
+                "NamespaceDeletionDiscoveryFailure",
+                "False ResourcesDiscovered: All resources successfully discovered",
+            ),
             (
                 "NamespaceContentRemaining",
                 "True SomeResourcesRemain: Some resources are remaining: pods has 3 resource instances, widgets.example.com has 1 resource instances",
@@ -150,10 +190,19 @@ mod tests {
         ] {
             assert_eq!(told(&first, type_), expect);
         }
-        assert_eq!(conditions(&first, &findings, at(9)), first, "no news, no change");
+        assert_eq!(
+            conditions(&first, &findings, at(9)),
+            first,
+            "no news, no change"
+        );
         let last = conditions(&first, &Findings::default(), at(9));
-        assert_eq!(told(&last, "NamespaceContentRemaining"), "False ContentRemoved: All content successfully removed");
-        let transition = |list: &[NamespaceCondition], i: usize| list[i].last_transition_time.as_ref().map(|t| t.0);
+        assert_eq!(
+            told(&last, "NamespaceContentRemaining"),
+            "False ContentRemoved: All content successfully removed"
+        );
+        let transition = |list: &[NamespaceCondition], i: usize| {
+            list[i].last_transition_time.as_ref().map(|t| t.0)
+        };
         assert_eq!(transition(&last, 0), Some(at(1)));
         assert_eq!(transition(&last, 3), Some(at(9)));
     }
@@ -166,7 +215,10 @@ mod tests {
             ..Findings::default()
         };
         let conditions = conditions(&[], &findings, at(1));
-        assert_eq!(told(&conditions, "NamespaceDeletionDiscoveryFailure"), "True DiscoveryFailed: no answer");
+        assert_eq!(
+            told(&conditions, "NamespaceDeletionDiscoveryFailure"),
+            "True DiscoveryFailed: no answer"
+        );
         assert_eq!(
             told(&conditions, "NamespaceDeletionContentFailure"),
             "True ContentDeletionFailed: Failed to delete all resource types, 2 remaining: a, b"

@@ -21,7 +21,11 @@ impl Network {
         let offset = index << (32 - u32::from(self.node_prefix));
         let address = u64::from(u32::from(self.address)) + offset;
         // Within 32 bits: the index is below the number of ranges.
-        format!("{}/{}", Ipv4Addr::from(u32::try_from(address).unwrap_or(u32::MAX)), self.node_prefix)
+        format!(
+            "{}/{}",
+            Ipv4Addr::from(u32::try_from(address).unwrap_or(u32::MAX)),
+            self.node_prefix
+        )
     }
 
     /// The ranges that `cidr` overlaps, first and last; `None` if it lies outside or cannot be read.
@@ -38,14 +42,19 @@ impl Network {
     }
 
     /// The lowest range that overlaps none of `taken`, or `None` if all are taken.
-    pub(super) fn lowest_free<'a>(&self, taken: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    pub(super) fn lowest_free<'a>(
+        &self,
+        taken: impl IntoIterator<Item = &'a str>,
+    ) -> Option<String> {
         let mut used = HashSet::new();
         for cidr in taken {
             if let Some((first, last)) = self.overlapped(cidr) {
                 used.extend(first..=last);
             }
         }
-        (0..self.ranges()).find(|index| !used.contains(index)).map(|index| self.range(index))
+        (0..self.ranges())
+            .find(|index| !used.contains(index))
+            .map(|index| self.range(index))
     }
 }
 
@@ -55,24 +64,51 @@ mod tests {
 
     #[test]
     fn the_lowest_free_range_is_given() {
-        let network = Network { address: Ipv4Addr::new(10, 128, 0, 0), prefix: 9, node_prefix: 18 };
+        let network = Network {
+            address: Ipv4Addr::new(10, 128, 0, 0),
+            prefix: 9,
+            node_prefix: 18,
+        };
         for (taken, expect) in [
             (vec![], "10.128.0.0/18"),
             (vec!["10.128.0.0/18"], "10.128.64.0/18"),
             (vec!["10.128.64.0/18"], "10.128.0.0/18"),
-            (vec!["10.128.0.0/18", "10.128.64.0/18", "10.128.192.0/18"], "10.128.128.0/18"),
+            (
+                vec!["10.128.0.0/18", "10.128.64.0/18", "10.128.192.0/18"],
+                "10.128.128.0/18",
+            ),
             (vec!["10.128.0.0/16"], "10.129.0.0/18"),
             (vec!["10.128.3.0/24"], "10.128.64.0/18"),
             (vec!["10.0.0.0/8"], "none"),
-            (vec!["192.168.0.0/16", "nonsense", "10.128.0.0", "10.128.0.0/40", ""], "10.128.0.0/18"),
+            (
+                vec![
+                    "192.168.0.0/16",
+                    "nonsense",
+                    "10.128.0.0",
+                    "10.128.0.0/40",
+                    "",
+                ],
+                "10.128.0.0/18",
+            ),
         ] {
-            assert_eq!(network.lowest_free(taken.clone()).as_deref().unwrap_or("none"), expect, "{taken:?}");
+            assert_eq!(
+                network
+                    .lowest_free(taken.clone())
+                    .as_deref()
+                    .unwrap_or("none"),
+                expect,
+                "{taken:?}"
+            );
         }
     }
 
     #[test]
     fn all_ranges_are_given_once() {
-        let network = Network { address: Ipv4Addr::new(10, 128, 0, 0), prefix: 9, node_prefix: 18 };
+        let network = Network {
+            address: Ipv4Addr::new(10, 128, 0, 0),
+            prefix: 9,
+            node_prefix: 18,
+        };
         let mut taken: Vec<String> = Vec::new();
         while let Some(range) = network.lowest_free(taken.iter().map(String::as_str)) {
             taken.push(range);

@@ -13,5 +13,9 @@ use std::sync::Arc;
 use crate::Shared;
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    tokio::join!(ranges::run(shared.clone()), monitor::run(shared.clone()), taints::run(shared));
+    tokio::join!(
+        ranges::run(shared.clone()),
+        monitor::run(shared.clone()),
+        taints::run(shared)
+    );
 }

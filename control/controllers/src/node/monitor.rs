@@ -7,7 +7,9 @@ use std::time::Duration;
 use ahash::RandomState;
 use euston_api::labels::NAMESPACE_NODE_LEASE;
 use euston_api::time::whole_seconds;
-use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers};
+use euston_client::{
+    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 
 use super::lifecycle::{self, is_ready};
 use crate::Shared;
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_conflict};
 use crate::informers::BY_NODE;
 use crate::pods;
 use crate::writes;
@@ -72,7 +74,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             queue.add(ObjectKey::of(&node.metadata));
             // Whether others can take its pods decides about each node's taints.
-            if delta.old.is_some_and(|old| is_ready(old)) != delta.new.is_some_and(|new| is_ready(new)) {
+            if delta.old.is_some_and(|old| is_ready(old))
+                != delta.new.is_some_and(|new| is_ready(new))
+            {
                 for other in nodes.list() {
                     queue.add(ObjectKey::of(&other.metadata));
                 }
@@ -86,32 +90,53 @@ pub(super) async fn run(shared: Arc<Shared>) {
     });
     let reconcile = move |key: ObjectKey| {
         let controller = controller.clone();
-        async move { controller.reconcile(&key.name).await }
+        async move { unless_conflict(controller.reconcile(&key.name).await) }
     };
-    run_workers("node-monitor", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "node-monitor",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 /// Whether the node itself wrote: a newer heartbeat, which nobody else moves.
 fn spoke(old: &Node, new: &Node) -> bool {
-    let heartbeat = |node: &Node| lifecycle::ready(node).and_then(|ready| ready.last_heartbeat_time.clone());
+    let heartbeat =
+        |node: &Node| lifecycle::ready(node).and_then(|ready| ready.last_heartbeat_time.clone());
     old.metadata.uid != new.metadata.uid || heartbeat(old) != heartbeat(new)
 }
 
 impl Controller {
     async fn reconcile(&self, name: &str) -> Result<Next, Error> {
         let informers = &self.shared.informers;
-        let Some(node) = informers.nodes.get("", name) else { return Ok(Next::Done) };
+        let Some(node) = informers.nodes.get("", name) else {
+            return Ok(Next::Done);
+        };
         if node.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
         let now = Timestamp::now();
-        let silent_for = self.heard.lock().entry(name.to_owned()).or_insert_with(Instant::now).elapsed();
+        let silent_for = self
+            .heard
+            .lock()
+            .entry(name.to_owned())
+            .or_insert_with(Instant::now)
+            .elapsed();
         let another_ready = informers
             .nodes
             .list()
             .iter()
             .any(|other| other.metadata.name.as_deref() != Some(name) && is_ready(other));
-        let plan = lifecycle::plan(&node, silent_for, self.shared.options.node_monitor_grace, another_ready, now);
+        let plan = lifecycle::plan(
+            &node,
+            silent_for,
+            self.shared.options.node_monitor_grace,
+            another_ready,
+            now,
+        );
         // Pods first: traffic must not wait for the paperwork.
         if plan.silent {
             self.mark_pods_unready(name, now).await?;
@@ -120,20 +145,32 @@ impl Controller {
         if let Some(conditions) = plan.conditions {
             current = self.write_conditions(name, current, conditions).await?;
             let silence = format!("Node {name} status is now: NodeNotReady");
-            self.recorder.event(&reference(&*node), EventType::Normal, "NodeNotReady", silence);
+            self.recorder.event(
+                &reference(&*node),
+                EventType::Normal,
+                "NodeNotReady",
+                silence,
+            );
         }
         if let Some(taints) = plan.taints {
             let api: Api<Node> = Api::all(self.shared.client.clone());
             let patch = json!({
                 "metadata": {"resourceVersion": current.metadata.resource_version}, "spec": {"taints": taints},
             });
-            match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            match api
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if errors::is_not_found(&error) => {}
-                Err(error) => return Err(error).attempting(|| format!("update the taints of Node {name}")),
+                Err(error) => {
+                    return Err(error).attempting(|| format!("update the taints of Node {name}"));
+                }
             }
         }
-        Ok(plan.look_again.map_or(Next::Done, |wait| Next::After(wait + Duration::from_millis(1))))
+        Ok(plan.look_again.map_or(Next::Done, |wait| {
+            Next::After(wait + Duration::from_millis(1))
+        }))
     }
 
     /// Bound to the resourceVersion: if the node has spoken meanwhile, this fails and is thought over.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use euston_api::time::whole_seconds;
-use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers};
+use euston_client::{
+    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::Api;
@@ -13,7 +15,7 @@ use serde_json::json;
 use super::eviction::{Verdict, verdict};
 use super::lifecycle::NO_EXECUTE;
 use crate::Shared;
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_conflict};
 use crate::informers::BY_NODE;
 use crate::pods;
 
@@ -26,9 +28,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let queue = queue.clone();
         let pods = shared.informers.pods.clone();
         move |delta| {
-            let (Some(node), before) = (delta.new, delta.old.map(|old| executing(old))) else { return };
+            let (Some(node), before) = (delta.new, delta.old.map(|old| executing(old))) else {
+                return;
+            };
             if before.unwrap_or_default() != executing(node) {
-                for pod in pods.by_index(BY_NODE, node.metadata.name.as_deref().unwrap_or_default()) {
+                for pod in pods.by_index(BY_NODE, node.metadata.name.as_deref().unwrap_or_default())
+                {
                     queue.add(ObjectKey::of(&pod.metadata));
                 }
             }
@@ -39,11 +44,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let nodes = shared.informers.nodes.clone();
         move |delta| {
             let Some(pod) = delta.new else { return };
-            let Some(node) = pods::node_name(pod) else { return };
+            let Some(node) = pods::node_name(pod) else {
+                return;
+            };
             let moved = delta.old.is_none_or(|old| {
                 pods::node_name(old) != Some(node) || tolerations(old) != tolerations(pod)
             });
-            if moved && nodes.get("", node).is_some_and(|node| !executing(&node).is_empty()) {
+            if moved
+                && nodes
+                    .get("", node)
+                    .is_some_and(|node| !executing(&node).is_empty())
+            {
                 queue.add(ObjectKey::of(&pod.metadata));
             }
         }
@@ -54,14 +65,27 @@ pub(super) async fn run(shared: Arc<Shared>) {
     });
     let reconcile = move |key: ObjectKey| {
         let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
+        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers("taint-eviction", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "taint-eviction",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 fn executing(node: &Node) -> Vec<Taint> {
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    taints.filter(|taint| taint.effect == NO_EXECUTE).cloned().collect()
+    let taints = node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten());
+    taints
+        .filter(|taint| taint.effect == NO_EXECUTE)
+        .cloned()
+        .collect()
 }
 
 fn tolerations(pod: &Pod) -> Option<&Vec<k8s_openapi::api::core::v1::Toleration>> {
@@ -76,9 +100,15 @@ struct Controller {
 impl Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
         let informers = &self.shared.informers;
-        let Some(pod) = informers.pods.get_key(key) else { return Ok(Next::Done) };
-        let Some(node_name) = pods::node_name(&pod).filter(|_| pods::is_active(&pod)) else { return Ok(Next::Done) };
-        let Some(node) = informers.nodes.get("", node_name) else { return Ok(Next::Done) };
+        let Some(pod) = informers.pods.get_key(key) else {
+            return Ok(Next::Done);
+        };
+        let Some(node_name) = pods::node_name(&pod).filter(|_| pods::is_active(&pod)) else {
+            return Ok(Next::Done);
+        };
+        let Some(node) = informers.nodes.get("", node_name) else {
+            return Ok(Next::Done);
+        };
         match verdict(&pod, &executing(&node), Timestamp::now()) {
             Verdict::Stay => return Ok(Next::Done),
             Verdict::LeaveIn(left) => return Ok(Next::After(left)),
@@ -90,7 +120,9 @@ impl Controller {
             .get_opt(node_name)
             .await
             .attempting(|| format!("read Node {node_name} before evicting pod {key} from it"))?;
-        let still = live.is_some_and(|node| verdict(&pod, &executing(&node), Timestamp::now()) == Verdict::Leave);
+        let still = live.is_some_and(|node| {
+            verdict(&pod, &executing(&node), Timestamp::now()) == Verdict::Leave
+        });
         if !still {
             return Ok(Next::Done);
         }
@@ -100,7 +132,12 @@ impl Controller {
 
     async fn evict(&self, key: &ObjectKey, pod: &Pod) -> Result<(), Error> {
         let message = format!("Marking for deletion Pod {key}");
-        self.recorder.event(&reference(pod), EventType::Normal, "TaintManagerEviction", message);
+        self.recorder.event(
+            &reference(pod),
+            EventType::Normal,
+            "TaintManagerEviction",
+            message,
+        );
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &key.namespace);
         let patch = json!({
             "metadata": {"uid": pod.metadata.uid},
@@ -110,13 +147,29 @@ impl Controller {
                 "lastTransitionTime": whole_seconds(Timestamp::now()),
             }]},
         });
-        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        match api
+            .patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+        {
             Ok(_) => {}
-            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => return Ok(()),
-            Err(error) => return Err(error).attempting(|| format!("note on pod {key} why it is evicted")),
+            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(error).attempting(|| format!("note on pod {key} why it is evicted"));
+            }
         }
-        let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        match api.delete(&key.name, &DeleteParams::default().preconditions(preconditions)).await {
+        let preconditions = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        };
+        match api
+            .delete(
+                &key.name,
+                &DeleteParams::default().preconditions(preconditions),
+            )
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(()),
             Err(error) => Err(error).attempting(|| format!("evict pod {key}")),

@@ -11,8 +11,8 @@ use ahash::RandomState;
 use euston_api::owners;
 use euston_api::selector::LabelSelector;
 use euston_client::{
-    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference, revision_of,
-    run_workers,
+    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
+    revision_of, run_workers,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use crate::Shared;
 use crate::claim::{claims, settle};
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_conflict};
 use crate::informers::{BY_CONTROLLER, orphans_of};
 use crate::pods;
 use crate::writes;
@@ -64,13 +64,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let replica_sets = shared.informers.replica_sets.clone();
         move |delta| {
             if let Some(pod) = delta.old
-                && delta.new.is_none_or(|new| new.metadata.uid != pod.metadata.uid || pods::is_terminating(new))
+                && delta.new.is_none_or(|new| {
+                    new.metadata.uid != pod.metadata.uid || pods::is_terminating(new)
+                })
                 && let Some(uid) = &pod.metadata.uid
             {
                 doomed.lock().remove(uid);
             }
             for key in affected(delta, |namespace| replica_sets.list_namespace(namespace)) {
-                if is_swarm_change(delta) { queue.add_after(key, SETTLE) } else { queue.add(key) }
+                if is_swarm_change(delta) {
+                    queue.add_after(key, SETTLE)
+                } else {
+                    queue.add(key)
+                }
             }
         }
     });
@@ -83,29 +89,52 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     });
     let reconcile = move |key: ObjectKey| {
         let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
+        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers("replicaset", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "replicaset",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 /// The ReplicaSets that a changed pod concerns: its owners before and after, or, if it has no
 /// owner, all that would take it.
-fn affected(delta: &Delta<'_, Pod>, candidates: impl Fn(&str) -> Vec<Arc<ReplicaSet>>) -> Vec<ObjectKey> {
+fn affected(
+    delta: &Delta<'_, Pod>,
+    candidates: impl Fn(&str) -> Vec<Arc<ReplicaSet>>,
+) -> Vec<ObjectKey> {
     let owner = |pod: &Arc<Pod>| {
         let reference = owners::controller_of(&pod.metadata)?;
-        (reference.kind == "ReplicaSet")
-            .then(|| ObjectKey::new(pod.metadata.namespace.as_deref().unwrap_or_default(), &reference.name))
+        (reference.kind == "ReplicaSet").then(|| {
+            ObjectKey::new(
+                pod.metadata.namespace.as_deref().unwrap_or_default(),
+                &reference.name,
+            )
+        })
     };
-    let mut keys: Vec<ObjectKey> = delta.old.into_iter().chain(delta.new).filter_map(owner).collect();
+    let mut keys: Vec<ObjectKey> = delta
+        .old
+        .into_iter()
+        .chain(delta.new)
+        .filter_map(owner)
+        .collect();
     keys.dedup();
     if let Some(pod) = delta.new
         && owners::controller_of(&pod.metadata).is_none()
         && !pods::is_terminating(pod)
     {
-        let matching = candidates(pod.metadata.namespace.as_deref().unwrap_or_default()).into_iter().filter(|rs| {
-            LabelSelector::from_api(Some(&rs.spec.selector))
-                .is_ok_and(|selector| !selector.is_everything() && selector.matches_optional(pod.metadata.labels.as_ref()))
-        });
+        let matching = candidates(pod.metadata.namespace.as_deref().unwrap_or_default())
+            .into_iter()
+            .filter(|rs| {
+                LabelSelector::from_api(Some(&rs.spec.selector)).is_ok_and(|selector| {
+                    !selector.is_everything()
+                        && selector.matches_optional(pod.metadata.labels.as_ref())
+                })
+            });
         keys.extend(matching.map(|rs| ObjectKey::of(&rs.metadata)));
     }
     keys
@@ -127,8 +156,11 @@ impl Controller {
             self.unsure.lock().remove(key);
             return Ok(Next::Done);
         };
-        let selector = LabelSelector::from_api(Some(&rs.spec.selector))
-            .map_err(|source| Error::Selector { object: format!("ReplicaSet {key}"), source })?;
+        let selector =
+            LabelSelector::from_api(Some(&rs.spec.selector)).map_err(|source| Error::Selector {
+                object: format!("ReplicaSet {key}"),
+                source,
+            })?;
         if self.unsure.lock().contains(key) {
             self.look_again(key, &rs).await?;
         }
@@ -139,9 +171,17 @@ impl Controller {
         let owned = self.owned(&rs, &selector).await?;
         let now = Timestamp::now();
         let surplus = owned.iter().filter(|pod| pods::is_active(pod)).count() > plan::desired(&rs);
-        let neighbours = if surplus { self.deployment_pods(&rs) } else { Vec::new() };
+        let neighbours = if surplus {
+            self.deployment_pods(&rs)
+        } else {
+            Vec::new()
+        };
         let mut crowding: HashMap<&str, usize> = HashMap::new();
-        for node in neighbours.iter().filter(|pod| pods::is_active(pod)).filter_map(|pod| pods::node_name(pod)) {
+        for node in neighbours
+            .iter()
+            .filter(|pod| pods::is_active(pod))
+            .filter_map(|pod| pods::node_name(pod))
+        {
             *crowding.entry(node).or_default() += 1;
         }
         let plan = plan::plan(&rs, &owned, &crowding, now);
@@ -160,10 +200,20 @@ impl Controller {
     }
 
     /// Everything that belongs to `rs`, without the pods whose deletion is under way.
-    async fn owned(&self, rs: &ReplicaSet, selector: &LabelSelector) -> Result<Vec<Arc<Pod>>, Error> {
+    async fn owned(
+        &self,
+        rs: &ReplicaSet,
+        selector: &LabelSelector,
+    ) -> Result<Vec<Arc<Pod>>, Error> {
         let informer = &self.shared.informers.pods;
-        let mut candidates = informer.by_index(BY_CONTROLLER, rs.metadata.uid.as_deref().unwrap_or_default());
-        candidates.extend(informer.by_index(BY_CONTROLLER, &orphans_of(rs.metadata.namespace.as_deref().unwrap_or_default())));
+        let mut candidates = informer.by_index(
+            BY_CONTROLLER,
+            rs.metadata.uid.as_deref().unwrap_or_default(),
+        );
+        candidates.extend(informer.by_index(
+            BY_CONTROLLER,
+            &orphans_of(rs.metadata.namespace.as_deref().unwrap_or_default()),
+        ));
         let mut claims = claims(&rs.metadata, selector, candidates);
         // Finished pods are nobody's replicas; they are not worth adopting.
         claims.adopt.retain(|pod| pods::is_active(pod));
@@ -174,7 +224,12 @@ impl Controller {
     fn without_doomed(&self, mut owned: Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
         let doomed = self.doomed.lock();
         if !doomed.is_empty() {
-            owned.retain(|pod| !pod.metadata.uid.as_ref().is_some_and(|uid| doomed.contains(uid)));
+            owned.retain(|pod| {
+                !pod.metadata
+                    .uid
+                    .as_ref()
+                    .is_some_and(|uid| doomed.contains(uid))
+            });
         }
         owned
     }
@@ -187,34 +242,72 @@ impl Controller {
             None => Vec::new(),
         };
         let own = rs.metadata.uid.as_deref().unwrap_or_default();
-        let uids = siblings.iter().filter_map(|rs| rs.metadata.uid.as_deref()).filter(|uid| *uid != own).chain([own]);
-        uids.flat_map(|uid| informers.pods.by_index(BY_CONTROLLER, uid)).collect()
+        let uids = siblings
+            .iter()
+            .filter_map(|rs| rs.metadata.uid.as_deref())
+            .filter(|uid| *uid != own)
+            .chain([own]);
+        uids.flat_map(|uid| informers.pods.by_index(BY_CONTROLLER, uid))
+            .collect()
     }
 
-    async fn create(&self, key: &ObjectKey, rs: &ReplicaSet, count: usize) -> Result<(), (Failure, Error)> {
-        let body = template::encode(rs).map_err(|error| (failure("FailedCreate", &error), error))?;
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        rs: &ReplicaSet,
+        count: usize,
+    ) -> Result<(), (Failure, Error)> {
+        let body =
+            template::encode(rs).map_err(|error| (failure("FailedCreate", &error), error))?;
         let about = reference(rs);
-        let outcome = writes::slow_start(count, |_| template::post(&self.shared.client, &key.namespace, &body)).await;
+        let outcome = writes::slow_start(count, |_| {
+            template::post(&self.shared.client, &key.namespace, &body)
+        })
+        .await;
         for created in &outcome.done {
             self.fence.wrote(key.clone(), created);
             let name = created.name.as_deref().unwrap_or_default();
-            self.recorder.event(&about, EventType::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
+            self.recorder.event(
+                &about,
+                EventType::Normal,
+                "SuccessfulCreate",
+                format!("Created pod: {name}"),
+            );
         }
-        if outcome.failed.iter().filter_map(Error::api).any(errors::outcome_unknown) {
+        if outcome
+            .failed
+            .iter()
+            .filter_map(Error::api)
+            .any(errors::outcome_unknown)
+        {
             self.unsure.lock().insert(key.clone());
         }
-        let Some(error) = outcome.failed.into_iter().next() else { return Ok(()) };
+        let Some(error) = outcome.failed.into_iter().next() else {
+            return Ok(());
+        };
         if error.api().is_some_and(errors::is_namespace_terminating) {
             // Everything here is about to go, this ReplicaSet included.
             return Ok(());
         }
         let reason = error.api().map_or_else(|| error.to_string(), explain);
-        self.recorder.event(&about, EventType::Warning, "FailedCreate", format!("Error creating: {reason}"));
+        self.recorder.event(
+            &about,
+            EventType::Warning,
+            "FailedCreate",
+            format!("Error creating: {reason}"),
+        );
         Err((failure("FailedCreate", &error), error))
     }
 
-    async fn delete(&self, rs: &ReplicaSet, surplus: Vec<Arc<Pod>>) -> Result<(), (Failure, Error)> {
-        let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), rs.metadata.namespace.as_deref().unwrap_or_default());
+    async fn delete(
+        &self,
+        rs: &ReplicaSet,
+        surplus: Vec<Arc<Pod>>,
+    ) -> Result<(), (Failure, Error)> {
+        let api: Api<Pod> = Api::namespaced(
+            self.shared.client.clone(),
+            rs.metadata.namespace.as_deref().unwrap_or_default(),
+        );
         let about = reference(rs);
         let (api, about) = (&api, &about);
         let outcome = writes::all(surplus, |pod| async move {
@@ -222,10 +315,21 @@ impl Controller {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             // Before the request: the watch may be quicker than the answer.
             self.doomed.lock().insert(uid.clone());
-            let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
-            match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
+            let preconditions = Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            };
+            match api
+                .delete(name, &DeleteParams::default().preconditions(preconditions))
+                .await
+            {
                 Ok(_) => {
-                    self.recorder.event(about, EventType::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
+                    self.recorder.event(
+                        about,
+                        EventType::Normal,
+                        "SuccessfulDelete",
+                        format!("Deleted pod: {name}"),
+                    );
                     self.settled(&pod, &uid);
                     Ok(())
                 }
@@ -236,8 +340,14 @@ impl Controller {
                 Err(error) => {
                     self.doomed.lock().remove(&uid);
                     let message = format!("Error deleting: {}", explain(&error));
-                    self.recorder.event(about, EventType::Warning, "FailedDelete", message);
-                    Err(error).attempting(|| format!("delete pod {name} of ReplicaSet {}", ObjectKey::of(&rs.metadata)))
+                    self.recorder
+                        .event(about, EventType::Warning, "FailedDelete", message);
+                    Err(error).attempting(|| {
+                        format!(
+                            "delete pod {name} of ReplicaSet {}",
+                            ObjectKey::of(&rs.metadata)
+                        )
+                    })
                 }
             }
         })
@@ -251,8 +361,14 @@ impl Controller {
     /// Forgets a doomed pod that the cache already knows to be gone or going: its event came before
     /// the answer and will not come again.
     fn settled(&self, pod: &Pod, uid: &str) {
-        let cached = self.shared.informers.pods.get_key(&ObjectKey::of(&pod.metadata));
-        if cached.is_none_or(|now| now.metadata.uid.as_deref() != Some(uid) || pods::is_terminating(&now)) {
+        let cached = self
+            .shared
+            .informers
+            .pods
+            .get_key(&ObjectKey::of(&pod.metadata));
+        if cached.is_none_or(|now| {
+            now.metadata.uid.as_deref() != Some(uid) || pods::is_terminating(&now)
+        }) {
             self.doomed.lock().remove(uid);
         }
     }
@@ -280,24 +396,42 @@ impl Controller {
     }
 
     async fn write_status(&self, rs: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
-        if rs.status.as_ref().is_some_and(|old| plan::same_status(old, &status)) {
+        if rs
+            .status
+            .as_ref()
+            .is_some_and(|old| plan::same_status(old, &status))
+        {
             return Ok(());
         }
         let mut wanted = rs.clone();
         wanted.status = Some(status);
         let name = rs.meta().name.as_deref().unwrap_or_default();
-        let api: Api<ReplicaSet> = Api::namespaced(self.shared.client.clone(), rs.metadata.namespace.as_deref().unwrap_or_default());
-        match api.replace_status(name, &PostParams::default(), &wanted).await {
+        let api: Api<ReplicaSet> = Api::namespaced(
+            self.shared.client.clone(),
+            rs.metadata.namespace.as_deref().unwrap_or_default(),
+        );
+        match api
+            .replace_status(name, &PostParams::default(), &wanted)
+            .await
+        {
             Ok(_) => Ok(()),
             // Whatever changed it is on its way to the cache and brings us back.
             Err(error) if errors::is_not_found(&error) => Ok(()),
-            Err(error) => Err(error).attempting(|| format!("update the status of ReplicaSet {}", ObjectKey::of(&rs.metadata))),
+            Err(error) => Err(error).attempting(|| {
+                format!(
+                    "update the status of ReplicaSet {}",
+                    ObjectKey::of(&rs.metadata)
+                )
+            }),
         }
     }
 }
 
 fn failure(reason: &'static str, error: &Error) -> Failure {
-    Failure { reason, message: error.api().map_or_else(|| error.to_string(), explain) }
+    Failure {
+        reason,
+        message: error.api().map_or_else(|| error.to_string(), explain),
+    }
 }
 
 /// The server's own sentence, where it sent one.

@@ -35,8 +35,16 @@ pub(crate) fn desired(rs: &ReplicaSet) -> usize {
 
 /// Compares what is wanted with `owned`. `crowding` counts, per node, the active pods of all
 /// ReplicaSets of the same deployment: surplus pods leave crowded nodes first.
-pub(crate) fn plan(rs: &ReplicaSet, owned: &[Arc<Pod>], crowding: &HashMap<&str, usize>, now: Timestamp) -> Plan {
-    let mut plan = Plan { create: 0, delete: Vec::new() };
+pub(crate) fn plan(
+    rs: &ReplicaSet,
+    owned: &[Arc<Pod>],
+    crowding: &HashMap<&str, usize>,
+    now: Timestamp,
+) -> Plan {
+    let mut plan = Plan {
+        create: 0,
+        delete: Vec::new(),
+    };
     if rs.metadata.deletion_timestamp.is_some() {
         return plan;
     }
@@ -62,19 +70,36 @@ fn deletion_order(a: &Pod, b: &Pod, crowding: &HashMap<&str, usize>, now: Timest
         "Unknown" => 1,
         _ => 0,
     };
-    let crowd = |pod: &Pod| pods::node_name(pod).and_then(|node| crowding.get(node)).copied().unwrap_or_default();
+    let crowd = |pod: &Pod| {
+        pods::node_name(pod)
+            .and_then(|node| crowding.get(node))
+            .copied()
+            .unwrap_or_default()
+    };
     let ready_for = |pod: &Pod| {
-        let since = pods::condition(pod, pods::READY).and_then(|ready| ready.last_transition_time.as_ref());
+        let since =
+            pods::condition(pod, pods::READY).and_then(|ready| ready.last_transition_time.as_ref());
         since.map(|since| magnitude(since.0, now))
     };
-    let age = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|created| magnitude(created.0, now));
+    let age = |pod: &Pod| {
+        pod.metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|created| magnitude(created.0, now))
+    };
     assigned(a)
         .cmp(&assigned(b))
         .then_with(|| phase(a).cmp(&phase(b)))
         .then_with(|| pods::is_ready(a).cmp(&pods::is_ready(b)))
         .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
         .then_with(|| crowd(b).cmp(&crowd(a)))
-        .then_with(|| if pods::is_ready(a) { ready_for(a).cmp(&ready_for(b)) } else { Ordering::Equal })
+        .then_with(|| {
+            if pods::is_ready(a) {
+                ready_for(a).cmp(&ready_for(b))
+            } else {
+                Ordering::Equal
+            }
+        })
         .then_with(|| pods::restarts(b).cmp(&pods::restarts(a)))
         .then_with(|| age(a).cmp(&age(b)))
         // Of pods that are about as old, any: by uid, which is random yet stable.
@@ -85,12 +110,19 @@ fn deletion_order(a: &Pod, b: &Pod, crowding: &HashMap<&str, usize>, now: Timest
 /// hit the newest pods exactly, which would drain the newest nodes.
 fn magnitude(then: Timestamp, now: Timestamp) -> u32 {
     let seconds = now.duration_since(then).as_secs();
-    u64::try_from(seconds).unwrap_or_default().checked_ilog2().map_or(0, |log| log + 1)
+    u64::try_from(seconds)
+        .unwrap_or_default()
+        .checked_ilog2()
+        .map_or(0, |log| log + 1)
 }
 
 /// The pod's deletion cost; what is no number counts as 0, as the API documents.
 fn deletion_cost(pod: &Pod) -> i32 {
-    let cost = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(POD_DELETION_COST));
+    let cost = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(POD_DELETION_COST));
     cost.and_then(|cost| cost.parse().ok()).unwrap_or_default()
 }
 
@@ -110,7 +142,12 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> (ReplicaSetStatus, Option<Duration>) {
     let min_ready = rs.spec.min_ready_seconds.unwrap_or_default();
-    let template_labels = rs.spec.template.as_ref().and_then(|t| t.metadata.as_ref()).and_then(|m| m.labels.as_ref());
+    let template_labels = rs
+        .spec
+        .template
+        .as_ref()
+        .and_then(|t| t.metadata.as_ref())
+        .and_then(|m| m.labels.as_ref());
     let (mut replicas, mut labelled, mut ready, mut available, mut terminating) = (0, 0, 0, 0, 0);
     let mut next: Option<Duration> = None;
     for pod in owned {
@@ -122,8 +159,17 @@ pub(crate) fn status(
             continue;
         }
         replicas += 1;
-        let has = |name, value| pod.metadata.labels.as_ref().and_then(|labels| labels.get(name)) == Some(value);
-        labelled += i32::from(template_labels.is_none_or(|labels| labels.iter().all(|(name, value)| has(name, value))));
+        let has = |name, value| {
+            pod.metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(name))
+                == Some(value)
+        };
+        labelled += i32::from(
+            template_labels
+                .is_none_or(|labels| labels.iter().all(|(name, value)| has(name, value))),
+        );
         ready += i32::from(pods::is_ready(pod));
         match pods::availability(pod, min_ready, now) {
             Availability::Yes => available += 1,
@@ -132,8 +178,9 @@ pub(crate) fn status(
         }
     }
     let old = rs.status.as_ref();
-    let mut conditions: Vec<ReplicaSetCondition> =
-        old.and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let mut conditions: Vec<ReplicaSetCondition> = old
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default();
     set_failure(&mut conditions, failure, now);
     let status = ReplicaSetStatus {
         replicas,
@@ -147,12 +194,18 @@ pub(crate) fn status(
     (status, next)
 }
 
-fn set_failure(conditions: &mut Vec<ReplicaSetCondition>, failure: Option<Failure>, now: Timestamp) {
+fn set_failure(
+    conditions: &mut Vec<ReplicaSetCondition>,
+    failure: Option<Failure>,
+    now: Timestamp,
+) {
     let Some(failure) = failure else {
         conditions.retain(|condition| condition.type_.as_deref() != Some(REPLICA_FAILURE));
         return;
     };
-    let known = conditions.iter().any(|c| c.type_.as_deref() == Some(REPLICA_FAILURE) && c.reason.as_deref() == Some(failure.reason));
+    let known = conditions.iter().any(|c| {
+        c.type_.as_deref() == Some(REPLICA_FAILURE) && c.reason.as_deref() == Some(failure.reason)
+    });
     if !known {
         conditions.retain(|condition| condition.type_.as_deref() != Some(REPLICA_FAILURE));
         conditions.push(ReplicaSetCondition {
@@ -168,13 +221,19 @@ fn set_failure(conditions: &mut Vec<ReplicaSetCondition>, failure: Option<Failur
 /// Whether two statuses say the same; a count left out means 0.
 pub(crate) fn same_status(a: &ReplicaSetStatus, b: &ReplicaSetStatus) -> bool {
     let counts = |s: &ReplicaSetStatus| {
-        [s.fully_labeled_replicas, s.ready_replicas, s.available_replicas, s.terminating_replicas]
-            .map(Option::unwrap_or_default)
+        [
+            s.fully_labeled_replicas,
+            s.ready_replicas,
+            s.available_replicas,
+            s.terminating_replicas,
+        ]
+        .map(Option::unwrap_or_default)
     };
     a.replicas == b.replicas
         && counts(a) == counts(b)
         && a.observed_generation == b.observed_generation
-        && a.conditions.as_deref().unwrap_or_default() == b.conditions.as_deref().unwrap_or_default()
+        && a.conditions.as_deref().unwrap_or_default()
+            == b.conditions.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -208,7 +267,8 @@ mod tests {
                 ("phase", phase) => status.phase = Some(phase.into()),
                 ("unready", _) => ready = false,
                 ("cost", cost) => {
-                    pod.metadata.annotations = Some([(POD_DELETION_COST.to_owned(), cost.to_owned())].into());
+                    pod.metadata.annotations =
+                        Some([(POD_DELETION_COST.to_owned(), cost.to_owned())].into());
                 }
                 ("readyat", second) => {
                     let time = Time(at(second.parse().unwrap()));
@@ -252,9 +312,17 @@ mod tests {
             (5000, vec![], BURST_MAX, 0),
             (-1, vec![""], 0, 1),
         ] {
-            let pods: Vec<_> = owned.iter().enumerate().map(|(i, words)| described(&i.to_string(), words)).collect();
+            let pods: Vec<_> = owned
+                .iter()
+                .enumerate()
+                .map(|(i, words)| described(&i.to_string(), words))
+                .collect();
             let plan = plan(&replica_set(replicas), &pods, &HashMap::new(), at(100));
-            assert_eq!((plan.create, plan.delete.len()), (create, delete), "{replicas} {owned:?}");
+            assert_eq!(
+                (plan.create, plan.delete.len()),
+                (create, delete),
+                "{replicas} {owned:?}"
+            );
         }
     }
 
@@ -292,7 +360,11 @@ mod tests {
             for (a, b) in [("a", "b"), ("b", "a")] {
                 let pods = [described(a, first), described(b, second)];
                 let plan = plan(&replica_set(1), &pods, &crowding, at(1000));
-                assert_eq!(plan.delete[0].metadata.name.as_deref(), Some(a), "{first:?} before {second:?}");
+                assert_eq!(
+                    plan.delete[0].metadata.name.as_deref(),
+                    Some(a),
+                    "{first:?} before {second:?}"
+                );
             }
         }
     }
@@ -335,7 +407,12 @@ mod tests {
     #[test]
     fn a_failure_is_a_condition_until_it_is_over() {
         let mut rs = replica_set(1);
-        let failure = |message: &str| Some(Failure { reason: "FailedCreate", message: message.into() });
+        let failure = |message: &str| {
+            Some(Failure {
+                reason: "FailedCreate",
+                message: message.into(),
+            })
+        };
         let (first, _) = status(&rs, &[], failure("quota"), at(1));
         assert_eq!(first.conditions.as_ref().map(Vec::len), Some(1));
         rs.status = Some(first.clone());

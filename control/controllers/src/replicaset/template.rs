@@ -18,7 +18,12 @@ pub(super) fn encode(rs: &ReplicaSet) -> Result<Bytes, Error> {
     serde_json::to_vec(&pod)
         .map(Bytes::from)
         .map_err(kube::Error::SerdeError)
-        .attempting(|| format!("encode a pod of ReplicaSet {}", rs.metadata.name.as_deref().unwrap_or_default()))
+        .attempting(|| {
+            format!(
+                "encode a pod of ReplicaSet {}",
+                rs.metadata.name.as_deref().unwrap_or_default()
+            )
+        })
 }
 
 fn pod(rs: &ReplicaSet) -> Pod {
@@ -26,7 +31,10 @@ fn pod(rs: &ReplicaSet) -> Pod {
     let meta = template.metadata.unwrap_or_default();
     Pod {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", rs.metadata.name.as_deref().unwrap_or_default())),
+            generate_name: Some(format!(
+                "{}-",
+                rs.metadata.name.as_deref().unwrap_or_default()
+            )),
             namespace: rs.metadata.namespace.clone(),
             labels: meta.labels,
             annotations: meta.annotations,
@@ -40,7 +48,11 @@ fn pod(rs: &ReplicaSet) -> Pod {
 }
 
 /// Creates one pod from an encoded body and returns its metadata.
-pub(super) async fn post(client: &Client, namespace: &str, body: &Bytes) -> Result<ObjectMeta, Error> {
+pub(super) async fn post(
+    client: &Client,
+    namespace: &str,
+    body: &Bytes,
+) -> Result<ObjectMeta, Error> {
     let attempt = || format!("create a pod in namespace {namespace}");
     let request = Request::new(Pod::url_path(&(), Some(namespace)))
         .create(&PostParams::default(), body.to_vec())
@@ -69,17 +81,20 @@ mod tests {
         }))
         .unwrap();
         let encoded: serde_json::Value = serde_json::from_slice(&encode(&rs).unwrap()).unwrap();
-        assert_eq!(encoded, json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "generateName": "web-5d9c-", "namespace": "ns", "labels": {"app": "web"}, "annotations": {"a": "1"},
-                "finalizers": ["f/x"],
-                "ownerReferences": [{
-                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d9c", "uid": "u1",
-                    "controller": true, "blockOwnerDeletion": true,
-                }],
-            },
-            "spec": {"containers": [{"name": "c", "image": "web:v1"}]},
-        }));
+        assert_eq!(
+            encoded,
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {
+                    "generateName": "web-5d9c-", "namespace": "ns", "labels": {"app": "web"}, "annotations": {"a": "1"},
+                    "finalizers": ["f/x"],
+                    "ownerReferences": [{
+                        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d9c", "uid": "u1",
+                        "controller": true, "blockOwnerDeletion": true,
+                    }],
+                },
+                "spec": {"containers": [{"name": "c", "image": "web:v1"}]},
+            })
+        );
     }
 }

@@ -27,7 +27,8 @@ const CA_NOTE: (&str, &str) = (
 pub(crate) async fn run(shared: Arc<Shared>) {
     // Keys are names of namespaces.
     let queue: WorkQueue<ObjectKey> = WorkQueue::default();
-    let namespace_of = |namespace: &Option<String>| ObjectKey::cluster(namespace.as_deref().unwrap_or_default());
+    let namespace_of =
+        |namespace: &Option<String>| ObjectKey::cluster(namespace.as_deref().unwrap_or_default());
     shared.informers.namespaces.on_change({
         let queue = queue.clone();
         move |delta| {
@@ -59,31 +60,55 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             async move { reconcile(&shared, &key.name).await }
         }
     };
-    run_workers("serviceaccount", queue, WORKERS, shared.shutdown.clone(), reconcile).await;
+    run_workers(
+        "serviceaccount",
+        queue,
+        WORKERS,
+        shared.shutdown.clone(),
+        reconcile,
+    )
+    .await;
 }
 
 fn is_active(namespace: &Namespace) -> bool {
     namespace.metadata.deletion_timestamp.is_none()
-        && namespace.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Terminating")
+        && namespace
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            != Some("Terminating")
 }
 
 async fn reconcile(shared: &Shared, namespace: &str) -> Result<Next, Error> {
-    if !shared.informers.namespaces.get("", namespace).is_some_and(|namespace| is_active(&namespace)) {
+    if !shared
+        .informers
+        .namespaces
+        .get("", namespace)
+        .is_some_and(|namespace| is_active(&namespace))
+    {
         return Ok(Next::Done);
     }
-    let account = shared.informers.service_accounts.get(namespace, SERVICE_ACCOUNT_DEFAULT);
+    let account = shared
+        .informers
+        .service_accounts
+        .get(namespace, SERVICE_ACCOUNT_DEFAULT);
     if account.is_none() {
         let mut account = ServiceAccount::default();
         account.metadata.name = Some(SERVICE_ACCOUNT_DEFAULT.to_owned());
         let api: Api<ServiceAccount> = Api::namespaced(shared.client.clone(), namespace);
-        tolerate(api.create(&PostParams::default(), &account).await.map(drop))
-            .attempting(|| format!("create ServiceAccount {namespace}/{SERVICE_ACCOUNT_DEFAULT}"))?;
+        tolerate(api.create(&PostParams::default(), &account).await.map(drop)).attempting(
+            || format!("create ServiceAccount {namespace}/{SERVICE_ACCOUNT_DEFAULT}"),
+        )?;
     }
-    let wanted: BTreeMap<String, String> = [(CA_KEY.to_owned(), shared.options.ca_pem.clone())].into();
+    let wanted: BTreeMap<String, String> =
+        [(CA_KEY.to_owned(), shared.options.ca_pem.clone())].into();
     let api: Api<ConfigMap> = Api::namespaced(shared.client.clone(), namespace);
     match shared.informers.root_ca.get(namespace, ROOT_CA_CONFIG_MAP) {
         None => {
-            let mut map = ConfigMap { data: Some(wanted), ..ConfigMap::default() };
+            let mut map = ConfigMap {
+                data: Some(wanted),
+                ..ConfigMap::default()
+            };
             map.metadata.name = Some(ROOT_CA_CONFIG_MAP.to_owned());
             map.metadata.annotations = Some([(CA_NOTE.0.to_owned(), CA_NOTE.1.to_owned())].into());
             tolerate(api.create(&PostParams::default(), &map).await.map(drop))
@@ -97,9 +122,13 @@ async fn reconcile(shared: &Shared, namespace: &str) -> Result<Next, Error> {
             }
             data.insert(CA_KEY.to_owned(), shared.options.ca_pem.clone().into());
             let patch = json!({"metadata": {"resourceVersion": map.metadata.resource_version}, "data": data});
-            api.patch(ROOT_CA_CONFIG_MAP, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .attempting(|| format!("restore ConfigMap {namespace}/{ROOT_CA_CONFIG_MAP}"))?;
+            api.patch(
+                ROOT_CA_CONFIG_MAP,
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await
+            .attempting(|| format!("restore ConfigMap {namespace}/{ROOT_CA_CONFIG_MAP}"))?;
         }
         Some(_) => {}
     }
