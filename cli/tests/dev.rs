@@ -1,13 +1,17 @@
 //! `euston dev` as its users see it: the real binary, from start through kill -9 to a clean stop.
 
+// clippy.toml exempts test functions; these are their helpers.
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -122,6 +126,15 @@ async fn fails(command: &mut Command) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+async fn until(pods: &Api<Pod>, name: &str, holds: impl Fn(&Pod) -> bool) {
+    let seen = await_condition(pods.clone(), name, |pod: Option<&Pod>| {
+        pod.is_some_and(&holds)
+    });
+    if timeout(PATIENCE, seen).await.is_err() {
+        panic!("{name} never got there: {:?}", pods.get(name).await);
+    }
+}
+
 #[tokio::test]
 async fn a_cluster_comes_back_after_a_kill_and_ends_cleanly() {
     let home = tempfile::tempdir().unwrap();
@@ -175,13 +188,44 @@ async fn a_cluster_comes_back_after_a_kill_and_ends_cleanly() {
     let version = succeeds(euston(home).arg("version")).await;
     assert!(version.contains("Server: v1.37"), "{version}");
 
-    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let mut second = ConfigMap::default();
     second.metadata.name = Some("second".to_owned());
     maps.create(&PostParams::default(), &second).await.unwrap();
 
+    // A pod that fits nowhere says so, and goes where it fits as soon as that is possible.
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let wanting: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "wanting"},
+        "spec": {"nodeSelector": {"disk": "ssd"}, "containers": [{"name": "c", "image": "app:v1"}]},
+    }))
+    .unwrap();
+    pods.create(&PostParams::default(), &wanting).await.unwrap();
+    let refused = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
+    until(&pods, "wanting", |pod| {
+        let status = pod.status.clone().unwrap_or_default();
+        status.conditions.unwrap_or_default().iter().any(|c| {
+            c.type_ == "PodScheduled"
+                && c.status == "False"
+                && c.reason.as_deref() == Some("Unschedulable")
+                && c.message.as_deref() == Some(refused)
+        })
+    })
+    .await;
+    let label = json!({"metadata": {"labels": {"disk": "ssd"}}});
+    nodes
+        .patch("node-2", &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    until(&pods, "wanting", |pod| {
+        let spec = pod.spec.clone().unwrap_or_default();
+        spec.node_name.as_deref() == Some("node-2")
+    })
+    .await;
+
     dev.process.kill().await.unwrap();
-    let dev = Dev::start(home, &["--data-dir", &data, "--nodes", "2"]).await;
+    // Applying once more what is there already is no error.
+    let dev = Dev::start(home, &more).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(dev.client().await);
     assert_eq!(maps.get("noted").await.unwrap().data.unwrap()["a"], "b");
     maps.get("second").await.unwrap();

@@ -1,5 +1,8 @@
 //! The registry through its router, as clients on the wire see it, and through [`ImageClient`].
 
+// clippy.toml exempts test functions; these are their helpers.
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use axum::body::Body;

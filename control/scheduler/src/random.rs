@@ -19,6 +19,6 @@ impl Random {
 
     /// True once in `n` times.
     pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        n <= 1 || self.next() % n == 0
+        n <= 1 || self.next().is_multiple_of(n)
     }
 }

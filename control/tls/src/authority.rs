@@ -1,6 +1,6 @@
 //! The cluster's certificate authority: an ECDSA P-256 key that signs one-level chains.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -107,7 +107,7 @@ impl Authority {
     fn open(
         cert_path: &Path,
         ca_pem: String,
-        key_path: &PathBuf,
+        key_path: &Path,
         key_pem: &str,
     ) -> Result<Self, TlsError> {
         let what = cert_path.display().to_string();

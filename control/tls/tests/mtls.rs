@@ -1,5 +1,8 @@
 //! The whole way over a loopback socket: who gets in, what the handler learns, how it ends.
 
+// clippy.toml exempts test functions; these are their helpers.
+#![allow(clippy::unwrap_used)]
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
