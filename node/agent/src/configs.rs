@@ -91,6 +91,9 @@ impl ConfigData {
 /// An object, or the fact that there is none.
 pub(crate) type Found = Option<Arc<ConfigData>>;
 
+/// Held by whoever fetches, so that the others wait for what it finds.
+type FetchSlot = Arc<tokio::sync::Mutex<Fetched>>;
+
 #[derive(Default)]
 struct Fetched {
     began: Option<Instant>,
@@ -100,7 +103,8 @@ struct Fetched {
 /// The node's access to ConfigMaps and Secrets.
 pub(crate) struct Configs {
     client: kube::Client,
-    fetched: Mutex<HashMap<ConfigKey, (Instant, Arc<tokio::sync::Mutex<Fetched>>)>>,
+    /// With the time of the last use.
+    fetched: Mutex<HashMap<ConfigKey, (Instant, FetchSlot)>>,
     watched: Mutex<HashMap<ConfigKey, Weak<Watched>>>,
 }
 

@@ -88,7 +88,7 @@ impl Images {
             if let Some(ready) = &slot.ready {
                 return Ok(Ready { pulled: None, ..ready.clone() });
             }
-            if let Some(ready) = self.from_disk(name).await {
+            if let Some(ready) = self.load_kept(name).await {
                 slot.ready = Some(ready.clone());
                 return Ok(ready);
             }
@@ -132,7 +132,7 @@ impl Images {
         slots.entry(name.to_owned()).or_default().clone()
     }
 
-    async fn from_disk(&self, name: &str) -> Option<Ready> {
+    async fn load_kept(&self, name: &str) -> Option<Ready> {
         let (id, wasm, content) = self.disk.load(name).await?;
         let image = self.runtime.prepare(wasm).await.ok()?;
         // A file that changed on disk is another image; the registry has the right one.

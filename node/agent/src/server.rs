@@ -37,15 +37,18 @@ pub(crate) fn router(node: Arc<Node>, manager: Manager) -> Router {
         .with_state(Api { node, manager })
 }
 
-fn allowed(peer: Option<&Extension<PeerIdentity>>, group: &str) -> Result<(), Response> {
+/// The refusal, for a caller who is not in the group.
+fn refusal(peer: Option<&Extension<PeerIdentity>>, group: &str) -> Option<Response> {
     match peer {
-        Some(Extension(peer)) if peer.organizations.iter().any(|o| o == group) => Ok(()),
-        Some(Extension(peer)) => Err((
-            StatusCode::FORBIDDEN,
-            format!("{} is not in the group {group}\n", peer.common_name),
-        )
-            .into_response()),
-        None => Err((StatusCode::UNAUTHORIZED, "a client certificate is required\n").into_response()),
+        Some(Extension(peer)) if peer.organizations.iter().any(|o| o == group) => None,
+        Some(Extension(peer)) => {
+            let why = format!("{} is not in the group {group}\n", peer.common_name);
+            Some((StatusCode::FORBIDDEN, why).into_response())
+        }
+        None => {
+            let why = "a client certificate is required\n";
+            Some((StatusCode::UNAUTHORIZED, why).into_response())
+        }
     }
 }
 
@@ -72,7 +75,7 @@ async fn logs(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(params): Query<LogParams>,
 ) -> Response {
-    if let Err(refusal) = allowed(peer.as_ref(), MASTERS) {
+    if let Some(refusal) = refusal(peer.as_ref(), MASTERS) {
         return refusal;
     }
     let place = match api.manager.log(&namespace, &pod, &container, flag(params.previous.as_ref())) {
@@ -118,7 +121,7 @@ async fn tunnel_in(
     peer: Option<Extension<PeerIdentity>>,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = allowed(peer.as_ref(), NODES) {
+    if let Some(refusal) = refusal(peer.as_ref(), NODES) {
         return refusal;
     }
     let wire = request.map(|body| body.map_err(Into::into).boxed_unsync());

@@ -84,6 +84,8 @@ struct Worker {
     before: Option<IpAddr>,
     running: Vec<Option<Running>>,
     unhealthy: Vec<bool>,
+    /// The wait of each container that an event has told about.
+    noted: Vec<Option<Duration>>,
     /// Counts what was begun for a container, so that late results of what was given up are known.
     turns: Vec<u32>,
     ops: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -119,6 +121,7 @@ pub(crate) async fn run(
         hold_report: (!known).then(|| now.mono + FIRST_REPORT),
         running: (0..count).map(|_| None).collect(),
         unhealthy: vec![false; count],
+        noted: vec![None; count],
         turns: vec![0; count],
         ops: FuturesUnordered::new(),
         reported: None,
@@ -179,11 +182,37 @@ impl Worker {
         for action in plan.actions {
             self.act(action);
         }
+        self.note_waits(now);
         let mut wake = plan.wake;
         if !gone && let Some(report_at) = self.report(now) {
             wake = Some(wake.map_or(report_at, |wake| wake.min(report_at)));
         }
         wake
+    }
+
+    /// Says it once per wait, which begins in this very moment or did a moment ago.
+    fn note_waits(&mut self, now: Now) {
+        for index in 0..self.desire.containers.len() {
+            let desired = &self.desire.containers[index];
+            let Stage::Held(hold) = &self.observed.containers[index].stage else {
+                continue;
+            };
+            if self.noted[index] == Some(hold.since) {
+                continue;
+            }
+            let message = match hold.why {
+                HoldReason::ImagePull if hold.reason(now.mono) == "ImagePullBackOff" => {
+                    format!("Back-off pulling image {:?}", desired.image)
+                }
+                HoldReason::Crash => format!(
+                    "Back-off restarting failed container {} in pod {}_{}({})",
+                    desired.name, self.id.name, self.id.namespace, self.id.uid
+                ),
+                _ => continue,
+            };
+            self.noted[index] = Some(hold.since);
+            self.event(EventType::Warning, "BackOff", message);
+        }
     }
 
     /// Sends the status if it changed; returns when a status that is held back is due.
@@ -401,15 +430,6 @@ impl Worker {
         };
         let desire = self.desire.clone();
         self.observed.apply(&desire, news, now);
-        for (desired, view) in desire.containers.iter().zip(&self.observed.containers) {
-            if let Stage::Held(hold) = &view.stage
-                && hold.since == now.mono
-                && hold.why == HoldReason::ImagePull
-            {
-                let message = format!("Back-off pulling image {:?}", desired.image);
-                self.event(EventType::Normal, "BackOff", message);
-            }
-        }
         self.show();
     }
 

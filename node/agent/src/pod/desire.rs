@@ -112,14 +112,6 @@ impl Desire {
                 .map(Duration::from_secs),
         }
     }
-
-    /// Positions and desires of those containers.
-    pub(crate) fn of_role(&self, role: Role) -> impl Iterator<Item = (usize, &ContainerDesire)> {
-        self.containers
-            .iter()
-            .enumerate()
-            .filter(move |(_, container)| container.role == role)
-    }
 }
 
 impl ContainerDesire {
