@@ -1,5 +1,7 @@
 //! Integration tests: the API in this process, through the `kube` client.
 
+#![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
+
 mod bad_input;
 mod every_kind;
 mod list_and_watch;

@@ -8,7 +8,6 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
-    pub headers: http::HeaderMap,
     pub body: Value,
 }
 

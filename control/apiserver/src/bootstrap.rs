@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::registry::Registry;
 use crate::registry::object::{AnyObject, BoxObject};
 use crate::registry::options::WriteOptions;
+use crate::storage::ObjectKey;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -113,6 +114,14 @@ async fn ensure(
     let Some(resource) = registry.resource(group, version, plural) else {
         return Ok(());
     };
+    let name = object.meta().name.clone().unwrap_or_default();
+    if resource
+        .cache
+        .get(&ObjectKey::new(namespace, &name))
+        .is_some()
+    {
+        return Ok(());
+    }
     let object: BoxObject = object;
     match registry
         .create(resource, namespace, object, &WriteOptions::default())

@@ -37,7 +37,11 @@ pub(crate) struct ConfigKey {
 
 impl ConfigKey {
     pub(crate) fn new(kind: ConfigKind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -129,7 +133,9 @@ impl Configs {
             if fetched.len() >= REMEMBERED_MAX {
                 fetched.clear();
             }
-            let entry = fetched.entry(key.clone()).or_insert_with(|| (now, Arc::default()));
+            let entry = fetched
+                .entry(key.clone())
+                .or_insert_with(|| (now, Arc::default()));
             entry.0 = now;
             entry.1.clone()
         };
@@ -139,16 +145,21 @@ impl Configs {
         }
         let began = Instant::now();
         let found = match key.kind {
-            ConfigKind::ConfigMap => Api::<ConfigMap>::namespaced(self.client.clone(), &key.namespace)
-                .get_opt(&key.name)
-                .await?
-                .map(|map| Arc::new(ConfigData::of_map(&map))),
+            ConfigKind::ConfigMap => {
+                Api::<ConfigMap>::namespaced(self.client.clone(), &key.namespace)
+                    .get_opt(&key.name)
+                    .await?
+                    .map(|map| Arc::new(ConfigData::of_map(&map)))
+            }
             ConfigKind::Secret => Api::<Secret>::namespaced(self.client.clone(), &key.namespace)
                 .get_opt(&key.name)
                 .await?
                 .map(|secret| Arc::new(ConfigData::of_secret(&secret))),
         };
-        *slot = Fetched { began: Some(began), found: found.clone() };
+        *slot = Fetched {
+            began: Some(began),
+            found: found.clone(),
+        };
         Ok(found)
     }
 
@@ -204,17 +215,23 @@ impl Watched {
                 Source::Secret(informer) => informer.synced().await,
             }
         };
-        if !tokio::time::timeout(SYNC_MAX, synced).await.unwrap_or(false) {
-            return Err(format!("cannot read {} from the API server in {SYNC_MAX:?}", self.key));
+        if !tokio::time::timeout(SYNC_MAX, synced)
+            .await
+            .unwrap_or(false)
+        {
+            return Err(format!(
+                "cannot read {} from the API server in {SYNC_MAX:?}",
+                self.key
+            ));
         }
         let (namespace, name) = (&self.key.namespace, &self.key.name);
         Ok(match &self.source {
-            Source::Map(informer) => {
-                informer.get(namespace, name).map(|map| Arc::new(ConfigData::of_map(&map)))
-            }
-            Source::Secret(informer) => {
-                informer.get(namespace, name).map(|secret| Arc::new(ConfigData::of_secret(&secret)))
-            }
+            Source::Map(informer) => informer
+                .get(namespace, name)
+                .map(|map| Arc::new(ConfigData::of_map(&map))),
+            Source::Secret(informer) => informer
+                .get(namespace, name)
+                .map(|secret| Arc::new(ConfigData::of_secret(&secret))),
         })
     }
 

@@ -22,7 +22,12 @@ impl<'a> Fields<'a> {
         host_ip: &'a str,
         node: (i64, i64),
     ) -> Self {
-        Self { pod, ip, host_ip, node }
+        Self {
+            pod,
+            ip,
+            host_ip,
+            node,
+        }
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -38,7 +43,11 @@ impl<'a> Fields<'a> {
         let spec = self.pod.spec.as_ref();
         let text = |value: Option<&String>| Ok(value.cloned().unwrap_or_default());
         let entry = |map: &Option<BTreeMap<String, String>>, key: &str| {
-            Ok(map.as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default())
+            Ok(map
+                .as_ref()
+                .and_then(|map| map.get(key))
+                .cloned()
+                .unwrap_or_default())
         };
         if let Some(key) = subscript(path, "metadata.labels") {
             return entry(&meta.labels, key);
@@ -53,24 +62,34 @@ impl<'a> Fields<'a> {
             "metadata.labels" => Ok(lines(&meta.labels)),
             "metadata.annotations" => Ok(lines(&meta.annotations)),
             "spec.nodeName" => text(spec.and_then(|spec| spec.node_name.as_ref())),
-            "spec.serviceAccountName" => text(spec.and_then(|spec| spec.service_account_name.as_ref())),
+            "spec.serviceAccountName" => {
+                text(spec.and_then(|spec| spec.service_account_name.as_ref()))
+            }
             "status.hostIP" | "status.hostIPs" => Ok(self.host_ip.to_owned()),
             "status.podIP" | "status.podIPs" => {
                 Ok(self.ip.map(|ip| ip.to_string()).unwrap_or_default())
             }
-            _ => Err(format!("the field {path:?} of a pod is not offered to its containers")),
+            _ => Err(format!(
+                "the field {path:?} of a pod is not offered to its containers"
+            )),
         }
     }
 }
 
 /// `key` of `prefix['key']`.
 fn subscript<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']")
+    path.strip_prefix(prefix)?
+        .strip_prefix("['")?
+        .strip_suffix("']")
 }
 
 /// A line `key="value"` for each entry, with the value quoted.
 fn lines(map: &Option<BTreeMap<String, String>>) -> String {
-    let list: Vec<_> = map.iter().flatten().map(|(key, value)| format!("{key}={value:?}")).collect();
+    let list: Vec<_> = map
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect();
     list.join("\n")
 }
 
@@ -88,7 +107,11 @@ pub(crate) fn resource(
             .pod
             .spec
             .iter()
-            .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()))
+            .flat_map(|spec| {
+                spec.containers
+                    .iter()
+                    .chain(spec.init_containers.iter().flatten())
+            })
             .find(|other| other.name == *name)
             .ok_or_else(|| format!("the pod has no container {name:?}"))?,
         _ => container,
@@ -105,7 +128,12 @@ pub(crate) fn resource(
     let found = match list {
         "limits" => limits.and_then(|list| list.get(name)),
         "requests" => requests.and_then(|list| list.get(name)),
-        _ => return Err(format!("{:?} is not a resource of a container", wanted.resource)),
+        _ => {
+            return Err(format!(
+                "{:?} is not a resource of a container",
+                wanted.resource
+            ));
+        }
     };
     let unlimited = list == "limits";
     let milli = match (name, found) {
@@ -113,7 +141,12 @@ pub(crate) fn resource(
         ("cpu", None) if unlimited => i128::from(fields.node.0),
         ("memory", None) if unlimited => i128::from(fields.node.1) * 1000,
         ("cpu" | "memory" | "ephemeral-storage", None) => 0,
-        _ => return Err(format!("{:?} is not a resource of a container", wanted.resource)),
+        _ => {
+            return Err(format!(
+                "{:?} is not a resource of a container",
+                wanted.resource
+            ));
+        }
     };
     let divisor = match &wanted.divisor {
         None => 1000,
@@ -146,7 +179,12 @@ mod tests {
     #[test]
     fn fields_are_found_by_path() {
         let pod = pod();
-        let fields = Fields::new(&pod, "10.128.0.9".parse().ok(), "127.0.0.1", (2000, 1 << 30));
+        let fields = Fields::new(
+            &pod,
+            "10.128.0.9".parse().ok(),
+            "127.0.0.1",
+            (2000, 1 << 30),
+        );
         for (path, expect) in [
             ("metadata.name", Some("p")),
             ("metadata.namespace", Some("shop")),
@@ -186,7 +224,9 @@ mod tests {
                 "" => json!(null),
                 text => json!(text),
             };
-            let wanted = serde_json::from_value(json!({"resource": resource_name, "divisor": divisor})).unwrap();
+            let wanted =
+                serde_json::from_value(json!({"resource": resource_name, "divisor": divisor}))
+                    .unwrap();
             let got = resource(&fields, &containers[container], &wanted);
             assert_eq!(got.ok().as_deref(), expect, "{resource_name} / {divisor}");
         }

@@ -28,7 +28,12 @@ pub(crate) fn needs(namespace: &str, container: &core::Container) -> Vec<ConfigK
             add(ConfigKind::Secret, &secret.name);
         }
     }
-    for source in container.env.iter().flatten().filter_map(|var| var.value_from.as_ref()) {
+    for source in container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|var| var.value_from.as_ref())
+    {
         if let Some(map) = &source.config_map_key_ref {
             add(ConfigKind::ConfigMap, &map.name);
         }
@@ -104,14 +109,23 @@ fn from_source(
     let (kind, name, key, optional) = if let Some(map) = &source.config_map_key_ref {
         (ConfigKind::ConfigMap, &map.name, &map.key, map.optional)
     } else if let Some(secret) = &source.secret_key_ref {
-        (ConfigKind::Secret, &secret.name, &secret.key, secret.optional)
+        (
+            ConfigKind::Secret,
+            &secret.name,
+            &secret.key,
+            secret.optional,
+        )
     } else {
         return Err("env.valueFrom names a source that this node does not know".into());
     };
     let object = ConfigKey::new(kind, fields.namespace(), name);
     let optional = optional == Some(true);
     let Some(Some(data)) = sources.get(&object) else {
-        return if optional { Ok(None) } else { Err(format!("{object} not found")) };
+        return if optional {
+            Ok(None)
+        } else {
+            Err(format!("{object} not found"))
+        };
     };
     match data.get(key).map(|value| std::str::from_utf8(value)) {
         Some(Ok(value)) => Ok(Some(value.to_owned())),
@@ -127,7 +141,10 @@ struct Env(Vec<(String, String)>);
 
 impl Env {
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn set(&mut self, name: &str, value: String) {
@@ -148,11 +165,17 @@ fn service_variables(service: &Service, env: &mut Env) {
     let name = def.name.to_ascii_uppercase().replace('-', "_");
     env.set(&format!("{name}_SERVICE_HOST"), ip.to_string());
     env.set(&format!("{name}_SERVICE_PORT"), first.port.to_string());
-    env.set(&format!("{name}_PORT"), format!("tcp://{ip}:{}", first.port));
+    env.set(
+        &format!("{name}_PORT"),
+        format!("tcp://{ip}:{}", first.port),
+    );
     for port in &def.ports {
         if !port.name.is_empty() {
             let port_name = port.name.to_ascii_uppercase().replace('-', "_");
-            env.set(&format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string());
+            env.set(
+                &format!("{name}_SERVICE_PORT_{port_name}"),
+                port.port.to_string(),
+            );
         }
         let link = format!("{name}_PORT_{}_TCP", port.port);
         env.set(&link, format!("tcp://{ip}:{}", port.port));
@@ -173,8 +196,9 @@ pub(crate) fn expand<'a>(text: &str, value_of: impl Fn(&str) -> Option<&'a str>)
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, after)) =
-            rest.strip_prefix('(').and_then(|inner| inner.split_once(')'))
+        } else if let Some((name, after)) = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'))
         {
             match value_of(name) {
                 Some(value) => out.push_str(value),
@@ -197,7 +221,9 @@ pub(crate) fn expand<'a>(text: &str, value_of: impl Fn(&str) -> Option<&'a str>)
 /// is no command.
 pub(crate) fn arguments(container: &core::Container, env: &[(String, String)]) -> Vec<String> {
     let value_of = |name: &str| {
-        env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        env.iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     };
     let command = container.command.as_deref().unwrap_or_default();
     let args = container.args.as_deref().unwrap_or_default();
@@ -205,7 +231,12 @@ pub(crate) fn arguments(container: &core::Container, env: &[(String, String)]) -
     if command.is_empty() {
         all.push(container.image.clone().unwrap_or_default());
     }
-    all.extend(command.iter().chain(args).map(|text| expand(text, value_of)));
+    all.extend(
+        command
+            .iter()
+            .chain(args)
+            .map(|text| expand(text, value_of)),
+    );
     all
 }
 
@@ -248,7 +279,12 @@ mod tests {
 
     fn resolved(container: serde_json::Value) -> Result<Vec<(String, String)>, String> {
         let pod = pod();
-        let fields = Fields::new(&pod, "10.128.0.9".parse().ok(), "127.0.0.1", (2000, 1 << 30));
+        let fields = Fields::new(
+            &pod,
+            "10.128.0.9".parse().ok(),
+            "127.0.0.1",
+            (2000, 1 << 30),
+        );
         let container: core::Container = serde_json::from_value(container).unwrap();
         let data = |pairs: &[(&str, &str)]| -> Found {
             Some(Arc::new(ConfigData::of(pairs.iter().map(|(k, v)| {
@@ -256,8 +292,14 @@ mod tests {
             }))))
         };
         let sources: Sources = [
-            (ConfigKey::new(ConfigKind::ConfigMap, "shop", "cm"), data(&[("K", "v"), ("L", "w")])),
-            (ConfigKey::new(ConfigKind::Secret, "shop", "s"), data(&[("TOKEN", "hush")])),
+            (
+                ConfigKey::new(ConfigKind::ConfigMap, "shop", "cm"),
+                data(&[("K", "v"), ("L", "w")]),
+            ),
+            (
+                ConfigKey::new(ConfigKind::Secret, "shop", "s"),
+                data(&[("TOKEN", "hush")]),
+            ),
             (ConfigKey::new(ConfigKind::ConfigMap, "shop", "gone"), None),
         ]
         .into_iter()
@@ -269,30 +311,45 @@ mod tests {
     fn variables_come_from_everywhere_and_later_ones_win() {
         let env = |list: serde_json::Value| json!({"name": "c", "env": list});
         for (container, expect) in [
-            (env(json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}])), Ok("A=1 B=12")),
+            (
+                env(json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}])),
+                Ok("A=1 B=12"),
+            ),
             (env(json!([{"name": "E"}])), Ok("E=")),
             (
-                env(json!([{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])),
+                env(
+                    json!([{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+                ),
                 Ok("N=p"),
             ),
             (
-                env(json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "K"}}}])),
+                env(
+                    json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "K"}}}]),
+                ),
                 Ok("V=v"),
             ),
             (
-                env(json!([{"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "TOKEN"}}}])),
+                env(
+                    json!([{"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "TOKEN"}}}]),
+                ),
                 Ok("V=hush"),
             ),
             (
-                env(json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "X"}}}])),
+                env(
+                    json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "X"}}}]),
+                ),
                 Err("couldn't find key X in configmap \"shop/cm\""),
             ),
             (
-                env(json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "X", "optional": true}}}])),
+                env(
+                    json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "X", "optional": true}}}]),
+                ),
                 Ok(""),
             ),
             (
-                env(json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "X"}}}])),
+                env(
+                    json!([{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "X"}}}]),
+                ),
                 Err("configmap \"shop/gone\" not found"),
             ),
             (
@@ -313,7 +370,11 @@ mod tests {
                 let list: Vec<_> = env.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 list.join(" ")
             });
-            assert_eq!(got.as_deref().map_err(String::as_str), expect, "{container}");
+            assert_eq!(
+                got.as_deref().map_err(String::as_str),
+                expect,
+                "{container}"
+            );
         }
     }
 
@@ -322,8 +383,14 @@ mod tests {
         let env = [("WHO".to_owned(), "you".to_owned())];
         for (container, expect) in [
             (json!({"name": "c", "image": "app:v1"}), vec!["app:v1"]),
-            (json!({"name": "c", "image": "app:v1", "args": ["-v", "$(WHO)"]}), vec!["app:v1", "-v", "you"]),
-            (json!({"name": "c", "image": "app:v1", "command": ["run"], "args": ["x"]}), vec!["run", "x"]),
+            (
+                json!({"name": "c", "image": "app:v1", "args": ["-v", "$(WHO)"]}),
+                vec!["app:v1", "-v", "you"],
+            ),
+            (
+                json!({"name": "c", "image": "app:v1", "command": ["run"], "args": ["x"]}),
+                vec!["run", "x"],
+            ),
         ] {
             let container: core::Container = serde_json::from_value(container).unwrap();
             assert_eq!(arguments(&container, &env), expect);

@@ -18,7 +18,8 @@ pub(crate) fn start(node: &Arc<Node>, transport: Arc<Transport>, stop: &Cancella
         match (delta.new, delta.old) {
             (Some(service), _) => table.apply_service(service),
             (None, Some(old)) => {
-                if let (Some(namespace), Some(name)) = (&old.metadata.namespace, &old.metadata.name) {
+                if let (Some(namespace), Some(name)) = (&old.metadata.namespace, &old.metadata.name)
+                {
                     table.remove_service(namespace, name);
                 }
             }
@@ -26,20 +27,24 @@ pub(crate) fn start(node: &Arc<Node>, transport: Arc<Transport>, stop: &Cancella
         }
     });
     let table = node.net.table().clone();
-    Informer::<EndpointSlice>::start(client(), Selection::all(), stop.clone()).on_change(move |delta| {
-        match (delta.new, delta.old) {
+    Informer::<EndpointSlice>::start(client(), Selection::all(), stop.clone()).on_change(
+        move |delta| match (delta.new, delta.old) {
             (Some(slice), _) => table.apply_slice(slice),
             (None, Some(old)) => {
-                if let (Some(namespace), Some(name)) = (&old.metadata.namespace, &old.metadata.name) {
+                if let (Some(namespace), Some(name)) = (&old.metadata.namespace, &old.metadata.name)
+                {
                     table.remove_slice(namespace, name);
                 }
             }
             (None, None) => {}
-        }
-    });
+        },
+    );
     let me = node.clone();
     Informer::<ApiNode>::start(client(), Selection::all(), stop.clone()).on_change(move |delta| {
-        let Some(name) = delta.latest().and_then(|node| node.metadata.name.as_deref()) else {
+        let Some(name) = delta
+            .latest()
+            .and_then(|node| node.metadata.name.as_deref())
+        else {
             return;
         };
         match delta.new {
@@ -73,7 +78,12 @@ fn agent_of(node: &ApiNode) -> Option<String> {
         .iter()
         .flatten()
         .find(|address| address.type_ == "InternalIP")?;
-    let port = status.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref()?.port;
+    let port = status
+        .daemon_endpoints
+        .as_ref()?
+        .kubelet_endpoint
+        .as_ref()?
+        .port;
     let ip: std::net::IpAddr = address.address.parse().ok()?;
     Some(std::net::SocketAddr::new(ip, u16::try_from(port).ok()?).to_string())
 }

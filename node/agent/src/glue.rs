@@ -4,8 +4,12 @@
 use crate::logs::format::Stream;
 use crate::logs::writer::LogWriter;
 use async_trait::async_trait;
-use euston_network::{Body, Caller, HttpHandler, PodNet, SendError, SendOptions, Undelivered, plain};
-use euston_sandbox::{Container, HandleError, OutboundError, OutboundHttp, OutboundOptions, Output, StdStream};
+use euston_network::{
+    Body, Caller, HttpHandler, PodNet, SendError, SendOptions, Undelivered, plain,
+};
+use euston_sandbox::{
+    Container, HandleError, OutboundError, OutboundHttp, OutboundOptions, Output, StdStream,
+};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -106,7 +110,9 @@ fn answer(error: &HandleError) -> Response<Body> {
     let mut response = plain(status, &error.to_string());
     if let HandleError::Busy { retry_after } = error {
         let seconds = retry_after.as_secs().max(1);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -128,15 +134,18 @@ impl OutboundHttp for Outbound {
             connect_timeout: options.connect_timeout,
             first_byte_timeout: options.first_byte_timeout,
         };
-        self.net.send(&self.caller, request, options).await.map_err(|error| match error {
-            SendError::NoSuchName(name) => OutboundError::Dns(name),
-            SendError::Refused { .. } | SendError::NoEndpoints { .. } => {
-                OutboundError::ConnectionRefused
-            }
-            SendError::Timeout { .. } => OutboundError::Timeout,
-            SendError::Denied { .. } => OutboundError::Denied(error.to_string()),
-            other => OutboundError::Other(other.to_string()),
-        })
+        self.net
+            .send(&self.caller, request, options)
+            .await
+            .map_err(|error| match error {
+                SendError::NoSuchName(name) => OutboundError::Dns(name),
+                SendError::Refused { .. } | SendError::NoEndpoints { .. } => {
+                    OutboundError::ConnectionRefused
+                }
+                SendError::Timeout { .. } => OutboundError::Timeout,
+                SendError::Denied { .. } => OutboundError::Denied(error.to_string()),
+                other => OutboundError::Other(other.to_string()),
+            })
     }
 }
 

@@ -21,9 +21,18 @@ pub(crate) async fn check(
     match check {
         Check::Listening { port } => {
             let to = SocketAddr::new(ip, *port);
-            if net.is_listening(to) { Ok(()) } else { Err(format!("nothing listens on {to}")) }
+            if net.is_listening(to) {
+                Ok(())
+            } else {
+                Err(format!("nothing listens on {to}"))
+            }
         }
-        Check::Http { port, path, host, headers } => {
+        Check::Http {
+            port,
+            path,
+            host,
+            headers,
+        } => {
             let to = SocketAddr::new(ip, *port);
             let authority = host.clone().unwrap_or_else(|| to.to_string());
             let mut request = Request::get(format!("http://{to}{path}"))
@@ -33,20 +42,28 @@ pub(crate) async fn check(
                 .body(empty())
                 .map_err(|error| format!("the request cannot be made: {error}"))?;
             for (name, value) in headers {
-                let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is not a header"))?;
-                let value = HeaderValue::from_str(value).map_err(|_| format!("the header {name} has an unusable value"))?;
+                let name: HeaderName = name
+                    .parse()
+                    .map_err(|_| format!("{name:?} is not a header"))?;
+                let value = HeaderValue::from_str(value)
+                    .map_err(|_| format!("the header {name} has an unusable value"))?;
                 request.headers_mut().insert(name, value);
             }
             match tokio::time::timeout(timeout, net.deliver_local(to, request)).await {
-                Err(_) => Err(format!("Get \"http://{to}{path}\": no answer within {timeout:?}")),
-                Ok(Err(Undelivered::Refused { why, .. })) => {
-                    Err(format!("Get \"http://{to}{path}\": connection refused: {why}"))
+                Err(_) => Err(format!(
+                    "Get \"http://{to}{path}\": no answer within {timeout:?}"
+                )),
+                Ok(Err(Undelivered::Refused { why, .. })) => Err(format!(
+                    "Get \"http://{to}{path}\": connection refused: {why}"
+                )),
+                Ok(Err(Undelivered::Failed(error))) => {
+                    Err(format!("Get \"http://{to}{path}\": {error}"))
                 }
-                Ok(Err(Undelivered::Failed(error))) => Err(format!("Get \"http://{to}{path}\": {error}")),
                 Ok(Ok(response)) if (200..400).contains(&response.status().as_u16()) => Ok(()),
-                Ok(Ok(response)) => {
-                    Err(format!("HTTP probe failed with statuscode: {}", response.status().as_u16()))
-                }
+                Ok(Ok(response)) => Err(format!(
+                    "HTTP probe failed with statuscode: {}",
+                    response.status().as_u16()
+                )),
             }
         }
     }

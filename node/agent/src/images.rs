@@ -54,7 +54,11 @@ struct Slot {
 }
 
 impl Images {
-    pub(crate) fn open(dir: PathBuf, runtime: Runtime, client: kube::Client) -> std::io::Result<Self> {
+    pub(crate) fn open(
+        dir: PathBuf,
+        runtime: Runtime,
+        client: kube::Client,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             runtime,
             registry: ImageClient::new(client),
@@ -86,7 +90,10 @@ impl Images {
         }
         if policy != PullPolicy::Always || asked_since {
             if let Some(ready) = &slot.ready {
-                return Ok(Ready { pulled: None, ..ready.clone() });
+                return Ok(Ready {
+                    pulled: None,
+                    ..ready.clone()
+                });
             }
             if let Some(ready) = self.load_kept(name).await {
                 slot.ready = Some(ready.clone());
@@ -123,7 +130,9 @@ impl Images {
         if slots.len() >= IDLE_MAX {
             slots.retain(|_, slot| {
                 let idle = |slot: &Slot| {
-                    slot.ready.as_ref().is_none_or(|ready| Arc::strong_count(&ready.image) == 1)
+                    slot.ready
+                        .as_ref()
+                        .is_none_or(|ready| Arc::strong_count(&ready.image) == 1)
                 };
                 // Locked means in use.
                 Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| !idle(&slot))
@@ -136,16 +145,27 @@ impl Images {
         let (id, wasm, content) = self.disk.load(name).await?;
         let image = self.runtime.prepare(wasm).await.ok()?;
         // A file that changed on disk is another image; the registry has the right one.
-        (image.digest() == content).then_some(Ready { id, image, pulled: None })
+        (image.digest() == content).then_some(Ready {
+            id,
+            image,
+            pulled: None,
+        })
     }
 
     async fn pull(&self, name: &str, before: Option<&Ready>) -> Result<Ready, NoImage> {
         let failed = |why, message: String| NoImage { why, message };
         let pull_failed = |reason: String| {
-            failed(HoldReason::ImagePull, format!("failed to pull image {name:?}: {reason}"))
+            failed(
+                HoldReason::ImagePull,
+                format!("failed to pull image {name:?}: {reason}"),
+            )
         };
         // The semaphore is never closed.
-        let _permit = self.pulls.acquire().await.map_err(|e| pull_failed(e.to_string()))?;
+        let _permit = self
+            .pulls
+            .acquire()
+            .await
+            .map_err(|e| pull_failed(e.to_string()))?;
         let began = Instant::now();
         let pulled = tokio::time::timeout(PULL_TIMEOUT, self.registry.pull(name))
             .await
@@ -158,16 +178,29 @@ impl Images {
         if let Some(before) = before
             && before.id == id
         {
-            return Ok(Ready { pulled: took, ..before.clone() });
+            return Ok(Ready {
+                pulled: took,
+                ..before.clone()
+            });
         }
-        let image = self.runtime.prepare(pulled.wasm.clone()).await.map_err(|error| {
-            failed(
-                HoldReason::ImageInspect,
-                format!("the image {name:?} cannot be run: {error}"),
-            )
-        })?;
-        self.disk.store(name, &id, &image.digest(), pulled.wasm).await;
-        Ok(Ready { id, image, pulled: took })
+        let image = self
+            .runtime
+            .prepare(pulled.wasm.clone())
+            .await
+            .map_err(|error| {
+                failed(
+                    HoldReason::ImageInspect,
+                    format!("the image {name:?} cannot be run: {error}"),
+                )
+            })?;
+        self.disk
+            .store(name, &id, &image.digest(), pulled.wasm)
+            .await;
+        Ok(Ready {
+            id,
+            image,
+            pulled: took,
+        })
     }
 }
 
@@ -192,7 +225,10 @@ impl Disk {
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or_default();
-        Ok(Self { dir, refs: Arc::new(Mutex::new(refs)) })
+        Ok(Self {
+            dir,
+            refs: Arc::new(Mutex::new(refs)),
+        })
     }
 
     async fn load(&self, name: &str) -> Option<(String, Bytes, String)> {

@@ -77,15 +77,23 @@ impl Agent {
     /// # Errors
     /// When the machine does not let it: see [`AgentError`].
     pub async fn start(config: AgentConfig) -> Result<Self, AgentError> {
-        let data_dir = |source| AgentError::DataDir { path: config.data_dir.clone(), source };
+        let data_dir = |source| AgentError::DataDir {
+            path: config.data_dir.clone(),
+            source,
+        };
         std::fs::create_dir_all(config.data_dir.join("pods")).map_err(data_dir)?;
         let runtime = match &config.runtime {
             Some(runtime) => runtime.clone(),
             None => Runtime::new(RuntimeConfig::new(config.data_dir.join("code")))?,
         };
-        let images = Images::open(config.data_dir.join("images"), runtime.clone(), config.client.clone())
-            .map_err(data_dir)?;
-        let tls = euston_tls::server_config(&config.ca_pem, &config.identity, ClientAuth::Required)?;
+        let images = Images::open(
+            config.data_dir.join("images"),
+            runtime.clone(),
+            config.client.clone(),
+        )
+        .map_err(data_dir)?;
+        let tls =
+            euston_tls::server_config(&config.ca_pem, &config.identity, ClientAuth::Required)?;
         let outbound = HttpsClient::new(&config.ca_pem, Some(&config.identity))?;
         let address = SocketAddr::new(config.address, config.port);
         let listener = TcpListener::bind(address)
@@ -102,16 +110,23 @@ impl Agent {
                 service_cidr: config.service_cidr.parse()?,
             },
             table,
-            OutsideClient::new(OutsideConfig { extra_roots_pem: config.ca_pem.clone() }),
+            OutsideClient::new(OutsideConfig {
+                extra_roots_pem: config.ca_pem.clone(),
+            }),
             transport.clone(),
         ));
         let (listener_news, heard) = mpsc::channel(LISTENER_NEWS_MAX);
         let node_ports = NodePorts::start(
-            NodePortsConfig { address: config.address, connections_max: NODE_PORT_CONNECTIONS_MAX },
+            NodePortsConfig {
+                address: config.address,
+                connections_max: NODE_PORT_CONNECTIONS_MAX,
+            },
             net.clone(),
             listener_news,
         );
-        let capacity = config.capacity.unwrap_or_else(|| Capacity::of_machine(&config.data_dir));
+        let capacity = config
+            .capacity
+            .unwrap_or_else(|| Capacity::of_machine(&config.data_dir));
         let client = config.client.clone();
         let node = Arc::new(Node {
             capacity,
@@ -127,7 +142,10 @@ impl Agent {
             addresses: watch::Sender::new(None),
             shutdown: CancellationToken::new(),
             began: Instant::now(),
-            config: AgentConfig { port: address.port(), ..config },
+            config: AgentConfig {
+                port: address.port(),
+                ..config
+            },
         });
 
         let feeds = CancellationToken::new();
@@ -143,12 +161,20 @@ impl Agent {
         let router = server::router(node.clone(), manager.clone());
         let stop_serving = feeds.clone();
         tasks.spawn(async move {
-            let served = euston_tls::serve(listener, tls, router, ServeLimits::default(), stop_serving);
+            let served =
+                euston_tls::serve(listener, tls, router, ServeLimits::default(), stop_serving);
             if let Err(error) = served.await {
                 tracing::error!(%error, "the node's API has stopped");
             }
         });
-        Ok(Self { node, manager, node_ports, feeds, tasks, address })
+        Ok(Self {
+            node,
+            manager,
+            node_ports,
+            feeds,
+            tasks,
+            address,
+        })
     }
 
     /// Where the node's API listens.
@@ -168,7 +194,10 @@ impl Agent {
             while self.tasks.join_next().await.is_some() {}
         };
         if tokio::time::timeout(timeout, orderly).await.is_err() {
-            tracing::warn!(?timeout, "the agent was not done in time; the rest is dropped");
+            tracing::warn!(
+                ?timeout,
+                "the agent was not done in time; the rest is dropped"
+            );
         }
         self.feeds.cancel();
     }

@@ -69,8 +69,10 @@ impl Manager {
 
     fn look_at(&self, key: &ObjectKey) {
         let pod = self.pods.get_key(key);
-        let uid: Option<Arc<str>> =
-            pod.as_ref().and_then(|pod| pod.metadata.uid.as_deref()).map(Arc::from);
+        let uid: Option<Arc<str>> = pod
+            .as_ref()
+            .and_then(|pod| pod.metadata.uid.as_deref())
+            .map(Arc::from);
         let before = match &uid {
             Some(uid) => self.names.lock().insert(key.clone(), uid.clone()),
             None => self.names.lock().remove(key),
@@ -88,13 +90,21 @@ impl Manager {
             handle.input.send_replace(Input { pod, gone: false });
             return;
         }
-        let id = PodId { namespace: key.namespace.clone(), name: key.name.clone(), uid };
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let id = PodId {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid,
+        };
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             // It ended under an earlier agent: nothing is left to do for it but to let it go.
             if pod.metadata.deletion_timestamp.is_some() {
                 let node = self.node.clone();
-                self.tasks.spawn(async move { worker::delete(&node, &id).await });
+                self.tasks
+                    .spawn(async move { worker::delete(&node, &id).await });
             }
             return;
         }
@@ -105,7 +115,9 @@ impl Manager {
         let (input, inputs) = watch::channel(Input { pod, gone: false });
         let (show, shown) = watch::channel(Shown::default());
         let uid = id.uid.clone();
-        self.workers.lock().insert(uid.clone(), Handle { input, shown, key });
+        self.workers
+            .lock()
+            .insert(uid.clone(), Handle { input, shown, key });
         let (node, workers) = (self.node.clone(), self.workers.clone());
         self.tasks.spawn(async move {
             worker::run(node, id, inputs, show).await;
@@ -152,12 +164,15 @@ impl Manager {
         container: &str,
         previous: bool,
     ) -> Result<LogPlace, (bool, String)> {
-        let pod = self
-            .pods
-            .get(namespace, name)
-            .ok_or_else(|| (true, format!("the pod {namespace}/{name} is not on this node")))?;
+        let pod = self.pods.get(namespace, name).ok_or_else(|| {
+            (
+                true,
+                format!("the pod {namespace}/{name} is not on this node"),
+            )
+        })?;
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let dir = crate::logs::pod_dir(&self.node.config.data_dir, namespace, name, &uid).join(container);
+        let dir =
+            crate::logs::pod_dir(&self.node.config.data_dir, namespace, name, &uid).join(container);
         let shown = self.workers.lock().get(&*uid).map(|handle| {
             debug_assert_eq!(&*handle.key.name, name);
             handle.shown.borrow().clone()
@@ -179,7 +194,12 @@ impl Manager {
                     .map(|status| (status.restart_count, None))
             }),
         }
-        .ok_or_else(|| (true, format!("the pod {namespace}/{name} has no container {container:?}")))?;
+        .ok_or_else(|| {
+            (
+                true,
+                format!("the pod {namespace}/{name} has no container {container:?}"),
+            )
+        })?;
         if !previous {
             return Ok(LogPlace { dir, restart, live });
         }
@@ -189,6 +209,10 @@ impl Manager {
                 format!("previous terminated container {container:?} in pod {name:?} not found"),
             ));
         }
-        Ok(LogPlace { dir, restart: restart - 1, live: None })
+        Ok(LogPlace {
+            dir,
+            restart: restart - 1,
+            live: None,
+        })
     }
 }

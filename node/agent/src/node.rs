@@ -62,7 +62,10 @@ impl Node {
     pub(crate) const STARTS_MAX: usize = STARTS_MAX;
 
     pub(crate) fn now(&self) -> Now {
-        Now { mono: self.began.elapsed(), wall: Timestamp::now() }
+        Now {
+            mono: self.began.elapsed(),
+            wall: Timestamp::now(),
+        }
     }
 
     /// An address for a pod: the one it had, if that is still free. Waits for the node's range.
@@ -122,7 +125,10 @@ pub(crate) async fn keep_registered(node: Arc<Node>) {
                     transition = Some((ready, Timestamp::now()));
                 }
                 let since = transition.map_or_else(Timestamp::now, |(_, since)| since);
-                retry("write the node's status", || write_status(&node, &api, ready, since)).await;
+                retry("write the node's status", || {
+                    write_status(&node, &api, ready, since)
+                })
+                .await;
                 tokio::select! {
                     changed = addresses.changed() => if changed.is_err() { return },
                     () = tokio::time::sleep(STATUS_EVERY) => {}
@@ -188,7 +194,10 @@ async fn write_status(
 ) -> Result<(), kube::Error> {
     let patch = Patch::Strategic(json!({"status": status(node, ready, since)}));
     let name = &node.config.node_name;
-    match api.patch_status(name, &PatchParams::default(), &patch).await {
+    match api
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await
+    {
         // Someone deleted it while it was in use: it is made again, as a kubelet would.
         Err(error) if errors::is_not_found(&error) => register(node, api).await,
         other => other.map(|_| ()),
@@ -210,16 +219,31 @@ fn status(node: &Node, ready: bool, since: Timestamp) -> Value {
         "ephemeral-storage": format!("{}Ki", node.capacity.storage_bytes / 1024),
         "pods": node.capacity.pods.to_string(),
     });
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
     let (now, since) = (seconds(Timestamp::now()), seconds(since));
     let condition = |type_: &str, is: bool, reason: &str, message: &str| {
         json!({"type": type_, "status": if is { "True" } else { "False" }, "reason": reason,
             "message": message, "lastHeartbeatTime": now, "lastTransitionTime": since})
     };
     let ready = if ready {
-        condition("Ready", true, "KubeletReady", "the agent is posting ready status")
+        condition(
+            "Ready",
+            true,
+            "KubeletReady",
+            "the agent is posting ready status",
+        )
     } else {
-        condition("Ready", false, "KubeletNotReady", "the node has no podCIDR yet")
+        condition(
+            "Ready",
+            false,
+            "KubeletNotReady",
+            "the node has no podCIDR yet",
+        )
     };
     json!({
         "addresses": [

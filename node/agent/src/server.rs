@@ -3,12 +3,12 @@
 use crate::logs::reader::{self, Query as LogQuery};
 use crate::manager::Manager;
 use crate::node::Node;
+use axum::Router;
 use axum::body::Body as AxumBody;
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use euston_network::tunnel;
 use euston_tls::PeerIdentity;
 use futures::StreamExt;
@@ -78,10 +78,17 @@ async fn logs(
     if let Some(refusal) = refusal(peer.as_ref(), MASTERS) {
         return refusal;
     }
-    let place = match api.manager.log(&namespace, &pod, &container, flag(params.previous.as_ref())) {
+    let place = match api
+        .manager
+        .log(&namespace, &pod, &container, flag(params.previous.as_ref()))
+    {
         Ok(place) => place,
         Err((not_found, why)) => {
-            let status = if not_found { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
+            let status = if not_found {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::BAD_REQUEST
+            };
             return (status, why).into_response();
         }
     };

@@ -54,7 +54,12 @@ fn spec_of(pod: &Pod) -> &PodSpec {
 }
 
 fn fields<'a>(node: &'a Node, pod: &'a Pod, ip: Option<IpAddr>) -> Fields<'a> {
-    Fields::new(pod, ip, &node.host_ip, (node.capacity.cpu_millis, node.capacity.memory_bytes))
+    Fields::new(
+        pod,
+        ip,
+        &node.host_ip,
+        (node.capacity.cpu_millis, node.capacity.memory_bytes),
+    )
 }
 
 fn namespace(pod: &Pod) -> &str {
@@ -66,7 +71,12 @@ pub(crate) fn has_config_volumes(pod: &Pod) -> bool {
     !volumes::needs(namespace(pod), spec_of(pod)).is_empty()
 }
 
-async fn write_volumes(node: &Node, pod: &Pod, dir: &Path, ip: Option<IpAddr>) -> Result<(), String> {
+async fn write_volumes(
+    node: &Node,
+    pod: &Pod,
+    dir: &Path,
+    ip: Option<IpAddr>,
+) -> Result<(), String> {
     let spec = spec_of(pod);
     let Some(list) = spec.volumes.as_ref().filter(|list| !list.is_empty()) else {
         return Ok(());

@@ -110,7 +110,9 @@ impl Inner {
             let permit = self.permits.acquire().await;
             let patch = Patch::Strategic(patch(&id, &status));
             let params = PatchParams::default();
-            let sent = tokio::time::timeout(PATCH_TIMEOUT, api.patch_status(&id.name, &params, &patch)).await;
+            let sent =
+                tokio::time::timeout(PATCH_TIMEOUT, api.patch_status(&id.name, &params, &patch))
+                    .await;
             drop(permit);
             let error = match sent {
                 Ok(Ok(_)) => {
@@ -118,7 +120,9 @@ impl Inner {
                     continue;
                 }
                 // The pod is gone, or another one has its name.
-                Ok(Err(error)) if errors::is_not_found(&error) || errors::is_conflict(&error) => continue,
+                Ok(Err(error)) if errors::is_not_found(&error) || errors::is_conflict(&error) => {
+                    continue;
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {PATCH_TIMEOUT:?}"),
             };
@@ -163,7 +167,11 @@ mod tests {
 
     #[test]
     fn patches_say_what_is_gone() {
-        let id = PodId { namespace: "shop".into(), name: "p".into(), uid: "u1".into() };
+        let id = PodId {
+            namespace: "shop".into(),
+            name: "p".into(),
+            uid: "u1".into(),
+        };
         let status = PodStatus {
             phase: Some("Running".into()),
             conditions: Some(vec![PodCondition {
@@ -171,7 +179,9 @@ mod tests {
                 status: "True".into(),
                 ..PodCondition::default()
             }]),
-            pod_ips: Some(vec![PodIP { ip: "10.128.0.2".into() }]),
+            pod_ips: Some(vec![PodIP {
+                ip: "10.128.0.2".into(),
+            }]),
             ..PodStatus::default()
         };
         assert_eq!(

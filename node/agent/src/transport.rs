@@ -20,7 +20,10 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(client: HttpsClient) -> Self {
-        Self { client, agents: ArcSwap::default() }
+        Self {
+            client,
+            agents: ArcSwap::default(),
+        }
     }
 
     /// Takes note of a node's agent, or of its end.
@@ -52,8 +55,7 @@ impl RemoteTransport for Transport {
             });
         };
         let client = self.client.clone();
-        tunnel::exchange(to, request, move |wire| post(client, agent, wire))
-        .await
+        tunnel::exchange(to, request, move |wire| post(client, agent, wire)).await
     }
 }
 

@@ -36,10 +36,18 @@ pub(crate) fn needs(namespace: &str, spec: &core::PodSpec) -> Vec<ConfigKey> {
         if let Some(map) = &volume.config_map {
             add(ConfigKind::ConfigMap, &map.name);
         }
-        if let Some(name) = volume.secret.as_ref().and_then(|secret| secret.secret_name.as_ref()) {
+        if let Some(name) = volume
+            .secret
+            .as_ref()
+            .and_then(|secret| secret.secret_name.as_ref())
+        {
             add(ConfigKind::Secret, name);
         }
-        for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
+        for source in volume
+            .projected
+            .iter()
+            .flat_map(|p| p.sources.iter().flatten())
+        {
             if let Some(map) = &source.config_map {
                 add(ConfigKind::ConfigMap, &map.name);
             }
@@ -87,11 +95,25 @@ pub(crate) fn content(
     let no_container = core::Container::default();
     if let Some(map) = &volume.config_map {
         let key = ConfigKey::new(ConfigKind::ConfigMap, fields.namespace(), &map.name);
-        project(&mut files, &key, map.items.as_deref(), map.optional, sources).map_err(fail)?;
+        project(
+            &mut files,
+            &key,
+            map.items.as_deref(),
+            map.optional,
+            sources,
+        )
+        .map_err(fail)?;
     } else if let Some(secret) = &volume.secret {
         let name = secret.secret_name.as_deref().unwrap_or_default();
         let key = ConfigKey::new(ConfigKind::Secret, fields.namespace(), name);
-        project(&mut files, &key, secret.items.as_deref(), secret.optional, sources).map_err(fail)?;
+        project(
+            &mut files,
+            &key,
+            secret.items.as_deref(),
+            secret.optional,
+            sources,
+        )
+        .map_err(fail)?;
     } else if let Some(downward) = &volume.downward_api {
         for item in downward.items.iter().flatten() {
             downward_file(&mut files, item, fields, &no_container).map_err(fail)?;
@@ -100,12 +122,24 @@ pub(crate) fn content(
         for source in projected.sources.iter().flatten() {
             if let Some(map) = &source.config_map {
                 let key = ConfigKey::new(ConfigKind::ConfigMap, fields.namespace(), &map.name);
-                project(&mut files, &key, map.items.as_deref(), map.optional, sources)
-                    .map_err(fail)?;
+                project(
+                    &mut files,
+                    &key,
+                    map.items.as_deref(),
+                    map.optional,
+                    sources,
+                )
+                .map_err(fail)?;
             } else if let Some(secret) = &source.secret {
                 let key = ConfigKey::new(ConfigKind::Secret, fields.namespace(), &secret.name);
-                project(&mut files, &key, secret.items.as_deref(), secret.optional, sources)
-                    .map_err(fail)?;
+                project(
+                    &mut files,
+                    &key,
+                    secret.items.as_deref(),
+                    secret.optional,
+                    sources,
+                )
+                .map_err(fail)?;
             } else if let Some(downward) = &source.downward_api {
                 for item in downward.items.iter().flatten() {
                     downward_file(&mut files, item, fields, &no_container).map_err(fail)?;
@@ -135,11 +169,18 @@ fn project(
 ) -> Result<(), String> {
     let optional = optional == Some(true);
     let Some(Some(data)) = sources.get(key) else {
-        return if optional { Ok(()) } else { Err(format!("{key} not found")) };
+        return if optional {
+            Ok(())
+        } else {
+            Err(format!("{key} not found"))
+        };
     };
     match items {
         None | Some([]) => {
-            files.extend(data.iter().map(|(name, bytes)| (name.clone(), bytes.clone())));
+            files.extend(
+                data.iter()
+                    .map(|(name, bytes)| (name.clone(), bytes.clone())),
+            );
         }
         Some(items) => {
             for item in items {
@@ -175,8 +216,14 @@ fn downward_file(
 fn inner_path(path: &str) -> Result<String, String> {
     let inside = !path.is_empty()
         && !path.starts_with("..")
-        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    if inside { Ok(path.to_owned()) } else { Err(format!("{path:?} is not a path inside the volume")) }
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+    if inside {
+        Ok(path.to_owned())
+    } else {
+        Err(format!("{path:?} is not a path inside the volume"))
+    }
 }
 
 /// The directory of a volume.
@@ -225,8 +272,10 @@ fn write_files(dir: &Path, files: &Files) -> io::Result<()> {
     let _ = fs::remove_file(&pointer);
     symlink(&name, &pointer)?;
     fs::rename(&pointer, dir.join(DATA))?;
-    let top: std::collections::BTreeSet<&str> =
-        files.keys().filter_map(|path| path.split('/').next()).collect();
+    let top: std::collections::BTreeSet<&str> = files
+        .keys()
+        .filter_map(|path| path.split('/').next())
+        .collect();
     for name in &top {
         let link = dir.join(name);
         if fs::symlink_metadata(&link).is_err() {
@@ -249,10 +298,18 @@ fn write_files(dir: &Path, files: &Files) -> io::Result<()> {
 
 fn same(dir: &Path, files: &Files) -> bool {
     fn count(dir: &Path) -> usize {
-        let Ok(entries) = fs::read_dir(dir) else { return 0 };
+        let Ok(entries) = fs::read_dir(dir) else {
+            return 0;
+        };
         entries
             .flatten()
-            .map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 })
+            .map(|entry| {
+                if entry.path().is_dir() {
+                    count(&entry.path())
+                } else {
+                    1
+                }
+            })
             .sum()
     }
     count(dir) == files.len()
@@ -289,7 +346,10 @@ pub(crate) fn mounts(
                 host = host.join(inner_path(sub)?);
                 if volume.empty_dir.is_some() {
                     fs::create_dir_all(&host).map_err(|error| {
-                        format!("cannot make {sub:?} in the volume {:?}: {error}", volume.name)
+                        format!(
+                            "cannot make {sub:?} in the volume {:?}: {error}",
+                            volume.name
+                        )
                     })?;
                 }
                 if !host.is_dir() {
@@ -319,8 +379,13 @@ mod tests {
 
     fn sources() -> Sources {
         let entries = [("a.conf", "1"), ("b.conf", "2")];
-        let data = ConfigData::of(entries.map(|(k, v)| (k.to_owned(), Bytes::from_static(v.as_bytes()))));
-        [(ConfigKey::new(ConfigKind::ConfigMap, "shop", "cm"), Some(Arc::new(data)))].into()
+        let data =
+            ConfigData::of(entries.map(|(k, v)| (k.to_owned(), Bytes::from_static(v.as_bytes()))));
+        [(
+            ConfigKey::new(ConfigKind::ConfigMap, "shop", "cm"),
+            Some(Arc::new(data)),
+        )]
+        .into()
     }
 
     #[test]
@@ -332,7 +397,10 @@ mod tests {
         .unwrap();
         let fields = Fields::new(&pod, None, "127.0.0.1", (1000, 1 << 30));
         for (volume, expect) in [
-            (json!({"name": "v", "configMap": {"name": "cm"}}), Ok("a.conf=1 b.conf=2")),
+            (
+                json!({"name": "v", "configMap": {"name": "cm"}}),
+                Ok("a.conf=1 b.conf=2"),
+            ),
             (
                 json!({"name": "v", "configMap": {"name": "cm", "items": [{"key": "a.conf", "path": "x/y"}]}}),
                 Ok("x/y=1"),
@@ -345,8 +413,14 @@ mod tests {
                 json!({"name": "v", "configMap": {"name": "cm", "items": [{"key": "zz", "path": "y"}]}}),
                 Err("configmap \"shop/cm\" has no key \"zz\""),
             ),
-            (json!({"name": "v", "configMap": {"name": "no"}}), Err("configmap \"shop/no\" not found")),
-            (json!({"name": "v", "configMap": {"name": "no", "optional": true}}), Ok("")),
+            (
+                json!({"name": "v", "configMap": {"name": "no"}}),
+                Err("configmap \"shop/no\" not found"),
+            ),
+            (
+                json!({"name": "v", "configMap": {"name": "no", "optional": true}}),
+                Ok(""),
+            ),
             (
                 json!({"name": "v", "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels['app']"}}]}}),
                 Ok("l=web"),
@@ -356,8 +430,16 @@ mod tests {
                     {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}}]}}),
                 Ok("a.conf=1 b.conf=2 n=p"),
             ),
-            (json!({"name": "v", "hostPath": {"path": "/"}}), Err("hostPath is switched off on this node")),
-            (json!({"name": "v", "nfs": {"path": "/", "server": "s"}}), Err("this node has emptyDir, configMap, secret, projected, downwardAPI and hostPath volumes only")),
+            (
+                json!({"name": "v", "hostPath": {"path": "/"}}),
+                Err("hostPath is switched off on this node"),
+            ),
+            (
+                json!({"name": "v", "nfs": {"path": "/", "server": "s"}}),
+                Err(
+                    "this node has emptyDir, configMap, secret, projected, downwardAPI and hostPath volumes only",
+                ),
+            ),
         ] {
             let parsed: core::Volume = serde_json::from_value(volume.clone()).unwrap();
             let got = content(&parsed, &fields, &sources(), false).map(|content| match content {
@@ -380,17 +462,30 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let files = |pairs: &[(&str, &'static str)]| -> Content {
             Content::Files(
-                pairs.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from_static(text.as_bytes()))).collect(),
+                pairs
+                    .iter()
+                    .map(|(path, text)| ((*path).to_owned(), Bytes::from_static(text.as_bytes())))
+                    .collect(),
             )
         };
         let read = |path: &str| fs::read_to_string(dir(root.path(), "v").join(path)).ok();
         write(root.path(), "v", &files(&[("a", "1"), ("sub/b", "2")])).unwrap();
-        assert_eq!((read("a").as_deref(), read("sub/b").as_deref()), (Some("1"), Some("2")));
+        assert_eq!(
+            (read("a").as_deref(), read("sub/b").as_deref()),
+            (Some("1"), Some("2"))
+        );
         write(root.path(), "v", &files(&[("a", "3"), ("c", "4")])).unwrap();
-        assert_eq!((read("a").as_deref(), read("c").as_deref()), (Some("3"), Some("4")));
+        assert_eq!(
+            (read("a").as_deref(), read("c").as_deref()),
+            (Some("3"), Some("4"))
+        );
         assert_eq!(read("sub/b"), None, "what is no longer there goes");
         let before = fs::read_link(dir(root.path(), "v").join(DATA)).unwrap();
         write(root.path(), "v", &files(&[("a", "3"), ("c", "4")])).unwrap();
-        assert_eq!(fs::read_link(dir(root.path(), "v").join(DATA)).unwrap(), before, "no change, no write");
+        assert_eq!(
+            fs::read_link(dir(root.path(), "v").join(DATA)).unwrap(),
+            before,
+            "no change, no write"
+        );
     }
 }

@@ -60,9 +60,24 @@ pub(crate) struct Shown {
 
 enum Done {
     News(News),
-    Started { index: usize, turn: u32, attempt: i32, running: Box<Running>, image_id: String },
-    StartFailed { index: usize, turn: u32, why: HoldReason, message: String },
-    Exited { index: usize, turn: u32, exit: Exit },
+    Started {
+        index: usize,
+        turn: u32,
+        attempt: i32,
+        running: Box<Running>,
+        image_id: String,
+    },
+    StartFailed {
+        index: usize,
+        turn: u32,
+        why: HoldReason,
+        message: String,
+    },
+    Exited {
+        index: usize,
+        turn: u32,
+        exit: Exit,
+    },
     Stopped,
 }
 
@@ -107,7 +122,9 @@ pub(crate) async fn run(
     let desire = Arc::new(Desire::of(&spec));
     let now = node.now();
     let old = pod.status.as_ref();
-    let known = old.is_some_and(|old| old.container_statuses.is_some() || old.init_container_statuses.is_some());
+    let known = old.is_some_and(|old| {
+        old.container_statuses.is_some() || old.init_container_statuses.is_some()
+    });
     let observed = match old {
         Some(old) if known => recover(&desire, old, now),
         _ => Observed::new(&desire, now),
@@ -116,8 +133,12 @@ pub(crate) async fn run(
     let mut worker = Worker {
         dir: logs::pod_dir(&node.config.data_dir, &id.namespace, &id.name, &id.uid),
         about: reference(&*pod),
-        before: old.and_then(|old| old.pod_ip.as_deref()).and_then(|ip| ip.parse().ok()),
-        conditions: old.and_then(|old| old.conditions.clone()).unwrap_or_default(),
+        before: old
+            .and_then(|old| old.pod_ip.as_deref())
+            .and_then(|ip| ip.parse().ok()),
+        conditions: old
+            .and_then(|old| old.conditions.clone())
+            .unwrap_or_default(),
         hold_report: (!known).then(|| now.mono + FIRST_REPORT),
         running: (0..count).map(|_| None).collect(),
         unhealthy: vec![false; count],
@@ -137,7 +158,9 @@ pub(crate) async fn run(
     loop {
         let latest = input.borrow_and_update().clone();
         if latest.gone {
-            worker.observed.end(EndCause::Deleted, Duration::ZERO, worker.node.now());
+            worker
+                .observed
+                .end(EndCause::Deleted, Duration::ZERO, worker.node.now());
         }
         worker.take_pod(latest.pod);
         let wake = worker.step(latest.gone);
@@ -162,13 +185,18 @@ pub(crate) async fn run(
 impl Worker {
     fn take_pod(&mut self, pod: Arc<Pod>) {
         if let Some(deleted) = &pod.metadata.deletion_timestamp {
-            let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0);
+            let grace = pod
+                .metadata
+                .deletion_grace_period_seconds
+                .unwrap_or(0)
+                .max(0);
             let now = self.node.now();
             let mut grace = Duration::from_secs(grace.unsigned_abs());
             // After a restart of the agent part of it may have passed. The timestamp is when the
             // grace period ends; its clock is the API server's, so it never lengthens anything.
             let left = deleted.0.duration_since(now.wall);
-            grace = grace.min(Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_secs(1));
+            grace = grace
+                .min(Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_secs(1));
             self.observed.end(EndCause::Deleted, grace, now);
         }
         self.pod = pod;
@@ -242,9 +270,14 @@ impl Worker {
         }
         // Ours replace the old ones; those of others (PodScheduled, readiness gates) are the API's.
         let ours = status.conditions.clone().unwrap_or_default();
-        let api = self.pod.status.as_ref().and_then(|status| status.conditions.clone());
+        let api = self
+            .pod
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.clone());
         self.conditions = api.unwrap_or_default();
-        self.conditions.retain(|old| !ours.iter().any(|new| new.type_ == old.type_));
+        self.conditions
+            .retain(|old| !ours.iter().any(|new| new.type_ == old.type_));
         self.conditions.extend(ours);
         self.node.statuses.submit(&self.id, status.clone());
         self.reported = Some(status);
@@ -262,8 +295,12 @@ impl Worker {
     fn act(&mut self, action: Action) {
         match action {
             Action::SetUp => {
-                let (node, pod, dir, before) =
-                    (self.node.clone(), self.pod.clone(), self.dir.clone(), self.before.take());
+                let (node, pod, dir, before) = (
+                    self.node.clone(),
+                    self.pod.clone(),
+                    self.dir.clone(),
+                    self.before.take(),
+                );
                 self.op(async move {
                     Done::News(match setup::set_up(&node, &pod, &dir, before).await {
                         Ok(ip) => News::SetUp { ip },
@@ -282,9 +319,15 @@ impl Worker {
                     let outcome = hooks::check(&node.net, ip, &spec.check, spec.timeout).await;
                     if let Err(why) = &outcome {
                         let message = format!("{} probe failed: {why}", kind.name());
-                        node.events.event(&about, EventType::Warning, "Unhealthy", message);
+                        node.events
+                            .event(&about, EventType::Warning, "Unhealthy", message);
                     }
-                    Done::News(News::Probed { index, kind, ok: outcome.is_ok(), seed: rand::random() })
+                    Done::News(News::Probed {
+                        index,
+                        kind,
+                        ok: outcome.is_ok(),
+                        seed: rand::random(),
+                    })
                 });
             }
             Action::Stop { index, grace, why } => self.stop(index, grace, why),
@@ -329,16 +372,27 @@ impl Worker {
             let desired = &desire.containers[index];
             let started = start_container(&node, &pod, desired, &dir, ip, attempt, &about).await;
             match started {
-                Ok((running, image_id)) => {
-                    Done::Started { index, turn, attempt, running: Box::new(running), image_id }
-                }
-                Err((why, message)) => Done::StartFailed { index, turn, why, message },
+                Ok((running, image_id)) => Done::Started {
+                    index,
+                    turn,
+                    attempt,
+                    running: Box::new(running),
+                    image_id,
+                },
+                Err((why, message)) => Done::StartFailed {
+                    index,
+                    turn,
+                    why,
+                    message,
+                },
             }
         });
     }
 
     fn stop(&mut self, index: usize, grace: Duration, why: StopReason) {
-        let Some(running) = &self.running[index] else { return };
+        let Some(running) = &self.running[index] else {
+            return;
+        };
         let desired = &self.desire.containers[index];
         let message = match why {
             StopReason::Unhealthy(kind) => {
@@ -352,7 +406,11 @@ impl Worker {
             _ => format!("Stopping container {}", desired.name),
         };
         self.event(EventType::Normal, "Killing", message);
-        let (node, hook, ip) = (self.node.clone(), desired.pre_stop.clone(), self.observed.ip);
+        let (node, hook, ip) = (
+            self.node.clone(),
+            desired.pre_stop.clone(),
+            self.observed.ip,
+        );
         let (container, listener) = (running.container.clone(), running.listener.clone());
         let about = self.about.clone();
         self.op(async move {
@@ -362,7 +420,8 @@ impl Worker {
                 && !grace.is_zero()
                 && let Err(why) = hooks::run(&node.net, ip, &hook, grace).await
             {
-                node.events.event(&about, EventType::Warning, "FailedPreStopHook", why);
+                node.events
+                    .event(&about, EventType::Warning, "FailedPreStopHook", why);
             }
             if grace.is_zero() {
                 container.kill();
@@ -390,7 +449,13 @@ impl Worker {
             }
             Done::News(news) => news,
             Done::Stopped => return,
-            Done::Started { index, turn, attempt, running, image_id } => {
+            Done::Started {
+                index,
+                turn,
+                attempt,
+                running,
+                image_id,
+            } => {
                 let container = running.container.clone();
                 if self.turns[index] != turn {
                     // Given up while it started.
@@ -405,16 +470,33 @@ impl Worker {
                 });
                 self.running[index] = Some(*running);
                 let name = &self.desire.containers[index].name;
-                self.event(EventType::Normal, "Started", format!("Started container {name}"));
+                self.event(
+                    EventType::Normal,
+                    "Started",
+                    format!("Started container {name}"),
+                );
                 let container_id = format!("wasmtime://{}/{name}/{attempt}", self.id.uid);
-                News::Started { index, image_id, container_id }
+                News::Started {
+                    index,
+                    image_id,
+                    container_id,
+                }
             }
-            Done::StartFailed { index, turn, why, message } => {
+            Done::StartFailed {
+                index,
+                turn,
+                why,
+                message,
+            } => {
                 if self.turns[index] != turn {
                     return;
                 }
                 self.event(EventType::Warning, "Failed", message.clone());
-                News::StartFailed { index, why, message }
+                News::StartFailed {
+                    index,
+                    why,
+                    message,
+                }
             }
             Done::Exited { index, turn, exit } => {
                 if self.turns[index] != turn && !self.observed.releasing {
@@ -440,8 +522,12 @@ impl Worker {
     }
 
     fn watch_volumes(&self) {
-        let (node, pod, dir, ip) =
-            (self.node.clone(), self.pod.clone(), self.dir.clone(), self.observed.ip);
+        let (node, pod, dir, ip) = (
+            self.node.clone(),
+            self.pod.clone(),
+            self.dir.clone(),
+            self.observed.ip,
+        );
         if setup::has_config_volumes(&pod) {
             self.op(async move {
                 setup::keep_volumes(&node, &pod, &dir, ip).await;
@@ -479,13 +565,19 @@ impl Worker {
 
     /// The agent shuts down: containers stop, and the API keeps the pod as it is.
     async fn leave(mut self) {
-        let stops = self.running.iter_mut().filter_map(Option::take).map(|running| async move {
-            if let Some((_, listener)) = &running.listener {
-                listener.drain(SHUTDOWN_GRACE).await;
-            }
-            let _ = tokio::time::timeout(SHUTDOWN_GRACE, running.container.stop(SHUTDOWN_GRACE)).await;
-            running.log.close(LOG_CLOSE).await;
-        });
+        let stops = self
+            .running
+            .iter_mut()
+            .filter_map(Option::take)
+            .map(|running| async move {
+                if let Some((_, listener)) = &running.listener {
+                    listener.drain(SHUTDOWN_GRACE).await;
+                }
+                let _ =
+                    tokio::time::timeout(SHUTDOWN_GRACE, running.container.stop(SHUTDOWN_GRACE))
+                        .await;
+                running.log.close(LOG_CLOSE).await;
+            });
         futures::future::join_all(stops).await;
         tracing::debug!(pod = %self.id.name, phase = phase(&self.desire, &self.observed), "left as it is");
     }
@@ -496,7 +588,10 @@ pub(crate) async fn delete(node: &Node, id: &PodId) {
     let api: Api<Pod> = Api::namespaced(node.config.client.clone(), &id.namespace);
     let params = DeleteParams {
         grace_period_seconds: Some(0),
-        preconditions: Some(Preconditions { uid: Some(id.uid.to_string()), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: Some(id.uid.to_string()),
+            resource_version: None,
+        }),
         ..DeleteParams::default()
     };
     let mut wait = Duration::from_millis(200);
@@ -520,11 +615,14 @@ pub(crate) async fn delete(node: &Node, id: &PodId) {
 }
 
 fn exited(index: usize, exit: Exit, unhealthy: bool) -> News {
-    let (mut exit_code, mut reason) = (exit.code, match &exit.reason {
-        ExitReason::Completed => "Completed",
-        ExitReason::OomKilled => "OOMKilled",
-        _ => "Error",
-    });
+    let (mut exit_code, mut reason) = (
+        exit.code,
+        match &exit.reason {
+            ExitReason::Completed => "Completed",
+            ExitReason::OomKilled => "OOMKilled",
+            _ => "Error",
+        },
+    );
     let mut message = exit.message;
     if unhealthy && exit_code == 0 {
         // It drained well, but it did not end of its own will: policies must see a failure.
@@ -552,10 +650,17 @@ async fn start_container(
 ) -> Result<(Running, String), Failed> {
     let since = Instant::now();
     if let Some(why) = &desired.unsupported {
-        return Err((HoldReason::Config, format!("the container {:?} cannot be started: {why}", desired.name)));
+        return Err((
+            HoldReason::Config,
+            format!("the container {:?} cannot be started: {why}", desired.name),
+        ));
     }
     // The semaphore is never closed.
-    let _permit = node.starts.acquire().await.map_err(|e| (HoldReason::Create, e.to_string()))?;
+    let _permit = node
+        .starts
+        .acquire()
+        .await
+        .map_err(|e| (HoldReason::Create, e.to_string()))?;
     let ready = node
         .images
         .ensure(&desired.image, desired.pull, since)
@@ -567,13 +672,18 @@ async fn start_container(
             desired.image,
             took.as_millis()
         );
-        node.events.event(about, EventType::Normal, "Pulled", message);
+        node.events
+            .event(about, EventType::Normal, "Pulled", message);
     }
     let built = setup::container(node, pod, &desired.name, dir, ip, since)
         .await
         .map_err(|message| (HoldReason::Config, message))?;
     let entries = ready.image.entries();
-    let entry = if entries.http && !(built.chosen && entries.command) { Entry::Http } else { Entry::Command };
+    let entry = if entries.http && !(built.chosen && entries.command) {
+        Entry::Http
+    } else {
+        Entry::Command
+    };
     let log_dir = dir.join(&desired.name);
     if attempt > 1 {
         let old = log_dir.clone();
@@ -595,11 +705,18 @@ async fn start_container(
         output: Arc::new(ToLog(log.clone())),
         network: Arc::new(Outbound {
             net: node.net.clone(),
-            caller: Caller { namespace: namespace.into(), ip },
+            caller: Caller {
+                namespace: namespace.into(),
+                ip,
+            },
         }),
     };
     let create = |message: String| (HoldReason::Create, message);
-    let container = node.runtime.start(spec).await.map_err(|error| create(error.to_string()))?;
+    let container = node
+        .runtime
+        .start(spec)
+        .await
+        .map_err(|error| create(error.to_string()))?;
     let mut listener = None;
     if entry == Entry::Http {
         let door = Arc::new(Listener::new(container.clone()));
@@ -609,11 +726,20 @@ async fn start_container(
         }
         listener = Some((desired.port, door));
     }
-    let running = Running { container, listener, log };
+    let running = Running {
+        container,
+        listener,
+        log,
+    };
     if let Some(hook) = &desired.post_start
         && let Err(why) = hooks::run(&node.net, Some(ip), hook, hook_limit(hook)).await
     {
-        node.events.event(about, EventType::Warning, "FailedPostStartHook", why.clone());
+        node.events.event(
+            about,
+            EventType::Warning,
+            "FailedPostStartHook",
+            why.clone(),
+        );
         if let Some((port, _)) = &running.listener {
             node.net.unlisten(ip, *port);
         }

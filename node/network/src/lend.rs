@@ -60,7 +60,9 @@ impl http_body::Body for Lent {
         }
         match self.taken.as_mut() {
             Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(Some(Err("the request was given to another endpoint".into()))),
+            None => Poll::Ready(Some(
+                Err("the request was given to another endpoint".into()),
+            )),
         }
     }
 

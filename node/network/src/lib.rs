@@ -24,8 +24,8 @@ mod lend;
 pub mod names;
 mod nodeport;
 mod outside;
-pub mod policy;
 mod podnet;
+pub mod policy;
 mod route;
 mod table;
 pub mod tunnel;
@@ -40,5 +40,6 @@ pub use outside::{OutsideClient, OutsideConfig, TlsSetupError};
 pub use podnet::{PodNet, PodNetConfig, PortInUse};
 pub use route::{Caller, SendOptions};
 pub use table::{
-    Backend, Endpoint, EndpointSet, Place, PortDef, Scope, Service, ServiceDef, ServiceTable, SliceDef, Tried,
+    Backend, Endpoint, EndpointSet, Place, PortDef, Scope, Service, ServiceDef, ServiceTable,
+    SliceDef, Tried,
 };

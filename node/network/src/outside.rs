@@ -175,7 +175,8 @@ fn classify(error: &hyper_util::client::legacy::Error, to: String) -> SendError 
 }
 
 fn display_host(uri: &Uri) -> String {
-    uri.authority().map_or_else(String::new, ToString::to_string)
+    uri.authority()
+        .map_or_else(String::new, ToString::to_string)
 }
 
 /// The client decides the version by what the server offers; a version left over from the side that
@@ -199,8 +200,7 @@ pub(crate) fn redirect(
     }
     let mut parts = Parts::default();
     parts.scheme = Some(request.uri().scheme().cloned().unwrap_or(Scheme::HTTP));
-    parts.authority =
-        Some(Authority::try_from(authority).map_err(|error| bad(error.to_string()))?);
+    parts.authority = Some(Authority::try_from(authority).map_err(|error| bad(error.to_string()))?);
     parts.path_and_query = Some(
         request
             .uri()

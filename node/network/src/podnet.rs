@@ -36,7 +36,8 @@ pub struct PodNetConfig {
 }
 
 type Ports = ArcSwap<Vec<(u16, Arc<dyn HttpHandler>)>>;
-type Pods = imbl::GenericHashMap<IpAddr, Arc<Ports>, RandomState, imbl::shared_ptr::DefaultSharedPtr>;
+type Pods =
+    imbl::GenericHashMap<IpAddr, Arc<Ports>, RandomState, imbl::shared_ptr::DefaultSharedPtr>;
 
 /// The pod network of one node.
 pub struct PodNet {
@@ -283,8 +284,16 @@ impl PodNet {
             false => (index, None),
         };
         let scope = Scope::Internal;
-        self.balance(service, index, override_port, scope, client, request, options)
-            .await
+        self.balance(
+            service,
+            index,
+            override_port,
+            scope,
+            client,
+            request,
+            options,
+        )
+        .await
     }
 
     /// Offers a request to one endpoint after another until one takes it. A refusal means that no

@@ -5,7 +5,9 @@ use crate::error::chain;
 use crate::lend::lend;
 use crate::{Body, BoxError, SendError, Undelivered, full, plain};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -78,8 +80,8 @@ where
     *copy.method_mut() = head.method.clone();
     *copy.uri_mut() = head.uri.clone();
     *copy.headers_mut() = head.headers.clone();
-    let wire = encode(to, Request::from_parts(head, body))
-        .map_err(|error| failed(error.to_string()))?;
+    let wire =
+        encode(to, Request::from_parts(head, body)).map_err(|error| failed(error.to_string()))?;
     let why = match send(wire).await {
         Err(WireError::Broken(why)) => return Err(failed(why)),
         Err(WireError::NotConnected(_)) => "the node cannot be reached",

@@ -29,7 +29,10 @@ struct Echo {
 impl HttpHandler for Echo {
     async fn handle(&self, request: Request<Body>) -> Result<Response<Body>, Undelivered> {
         if self.draining.load(Ordering::SeqCst) {
-            return Err(Undelivered::Refused { request: Box::new(request), why: "draining" });
+            return Err(Undelivered::Refused {
+                request: Box::new(request),
+                why: "draining",
+            });
         }
         self.handled.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
@@ -86,19 +89,23 @@ fn net() -> Arc<PodNet> {
 
 fn service(net: &PodNet, spec: Value) {
     let object = json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": spec});
-    net.table().apply_service(&serde_json::from_value(object).unwrap());
+    net.table()
+        .apply_service(&serde_json::from_value(object).unwrap());
 }
 
 fn endpoints(net: &PodNet, list: &[(&str, &str)]) {
     let endpoints: Vec<Value> = list
         .iter()
-        .map(|(ip, node)| json!({"addresses": [ip], "nodeName": node, "targetRef": {"kind": "Pod"}}))
+        .map(
+            |(ip, node)| json!({"addresses": [ip], "nodeName": node, "targetRef": {"kind": "Pod"}}),
+        )
         .collect();
     let object = json!({
         "metadata": {"namespace": "shop", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 8080}],
     });
-    net.table().apply_slice(&serde_json::from_value(object).unwrap());
+    net.table()
+        .apply_slice(&serde_json::from_value(object).unwrap());
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -106,7 +113,10 @@ fn ip(text: &str) -> IpAddr {
 }
 
 async fn get(net: &PodNet, uri: &str) -> Result<String, SendError> {
-    let caller = Caller { namespace: "shop".into(), ip: ip("10.128.0.9") };
+    let caller = Caller {
+        namespace: "shop".into(),
+        ip: ip("10.128.0.9"),
+    };
     let request = Request::post(uri).body(full("hi")).unwrap();
     let response = net.send(&caller, request, SendOptions::default()).await?;
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -116,7 +126,10 @@ async fn get(net: &PodNet, uri: &str) -> Result<String, SendError> {
 #[tokio::test]
 async fn requests_find_their_way() {
     let net = net();
-    service(&net, json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}));
+    service(
+        &net,
+        json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}),
+    );
     endpoints(&net, &[("10.128.0.2", "n1")]);
     net.listen(ip("10.128.0.2"), 8080, echo("two")).unwrap();
     net.listen(ip("10.128.0.9"), 7000, echo("self")).unwrap();
@@ -124,15 +137,27 @@ async fn requests_find_their_way() {
     for (uri, expect) in [
         ("http://web/a?b=c", Ok("two http://web/a?b=c hi")),
         ("http://10.96.0.7/", Ok("two http://10.96.0.7/ hi")),
-        ("http://10.128.0.2:8080/", Ok("two http://10.128.0.2:8080/ hi")),
-        ("http://localhost:7000/", Ok("self http://localhost:7000/ hi")),
-        ("http://127.0.0.1:7000/", Ok("self http://127.0.0.1:7000/ hi")),
+        (
+            "http://10.128.0.2:8080/",
+            Ok("two http://10.128.0.2:8080/ hi"),
+        ),
+        (
+            "http://localhost:7000/",
+            Ok("self http://localhost:7000/ hi"),
+        ),
+        (
+            "http://127.0.0.1:7000/",
+            Ok("self http://127.0.0.1:7000/ hi"),
+        ),
         ("http://10.128.64.5:81/", Ok("10.128.64.5:81 on n2")),
         (
             "http://localhost:7001/",
             Err("connection to 10.128.0.9:7001 refused: no container of a pod listens there"),
         ),
-        ("http://web:81/", Err("connection to shop/web:81 refused: the Service has no such port")),
+        (
+            "http://web:81/",
+            Err("connection to shop/web:81 refused: the Service has no such port"),
+        ),
         (
             "http://10.200.0.1/",
             Err("connection to 10.200.0.1:80 refused: no node has pods in this range"),
@@ -144,7 +169,9 @@ async fn requests_find_their_way() {
         ("http://nobody/", Err("no such host: nobody")),
         (
             "http://169.254.169.254/",
-            Err("sending to 169.254.169.254 is not allowed: link-local addresses (cloud metadata among them) are off limits"),
+            Err(
+                "sending to 169.254.169.254 is not allowed: link-local addresses (cloud metadata among them) are off limits",
+            ),
         ),
     ] {
         let got = get(&net, uri).await.map_err(|error| error.to_string());
@@ -153,7 +180,10 @@ async fn requests_find_their_way() {
     let denied = get(&net, "https://web:80/").await.unwrap_err();
     assert!(matches!(denied, SendError::Denied { .. }), "{denied}");
     endpoints(&net, &[]);
-    assert!(matches!(get(&net, "http://web/").await, Err(SendError::NoEndpoints { .. })));
+    assert!(matches!(
+        get(&net, "http://web/").await,
+        Err(SendError::NoEndpoints { .. })
+    ));
 }
 
 #[tokio::test]
@@ -162,13 +192,19 @@ async fn headless_names_reach_pods_on_their_own_ports() {
     service(&net, json!({"clusterIP": "None", "ports": [{"port": 80}]}));
     endpoints(&net, &[("10.128.0.2", "n1")]);
     net.listen(ip("10.128.0.2"), 9000, echo("two")).unwrap();
-    assert_eq!(get(&net, "http://web:9000/").await.unwrap(), "two http://web:9000/ hi");
+    assert_eq!(
+        get(&net, "http://web:9000/").await.unwrap(),
+        "two http://web:9000/ hi"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_roll_under_load_and_no_request_is_lost() {
     let net = net();
-    service(&net, json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}));
+    service(
+        &net,
+        json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}),
+    );
     let name = |n: usize| format!("10.128.0.{}", 10 + n);
     let mut pods = Vec::new();
     for n in 0..3 {
@@ -176,7 +212,9 @@ async fn endpoints_roll_under_load_and_no_request_is_lost() {
         net.listen(ip(&name(n)), 8080, pod.clone()).unwrap();
         pods.push((n, pod));
     }
-    let list = |pods: &[(usize, Arc<Echo>)]| -> Vec<String> { pods.iter().map(|(n, _)| name(*n)).collect() };
+    let list = |pods: &[(usize, Arc<Echo>)]| -> Vec<String> {
+        pods.iter().map(|(n, _)| name(*n)).collect()
+    };
     let publish = |names: &[String]| {
         let all: Vec<_> = names.iter().map(|name| (name.as_str(), "n1")).collect();
         endpoints(&net, &all);
@@ -222,7 +260,10 @@ async fn endpoints_roll_under_load_and_no_request_is_lost() {
 #[tokio::test]
 async fn a_request_that_all_refuse_waits_for_the_next_endpoint() {
     let net = net();
-    service(&net, json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}));
+    service(
+        &net,
+        json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}),
+    );
     endpoints(&net, &[("10.128.0.2", "n1")]);
     let asked = tokio::spawn({
         let net = net.clone();
@@ -248,12 +289,25 @@ async fn node_ports_open_serve_and_close_with_their_services() {
     let (events, mut heard) = tokio::sync::mpsc::channel(16);
     let address = ip("127.0.0.1");
     // A port that is free now; another process may take it, and then the first event says so.
-    let port = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
-    let config = NodePortsConfig { address, connections_max: 16 };
+    let port = std::net::TcpListener::bind((address, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let config = NodePortsConfig {
+        address,
+        connections_max: 16,
+    };
     let node_ports = NodePorts::start(config, net.clone(), events);
-    service(&net, json!({"type": "NodePort", "clusterIP": "10.96.0.7", "ports": [{"port": 80, "nodePort": port}]}));
+    service(
+        &net,
+        json!({"type": "NodePort", "clusterIP": "10.96.0.7", "ports": [{"port": 80, "nodePort": port}]}),
+    );
     let event = heard.recv().await.unwrap();
-    assert!(matches!(event, euston_network::NodePortEvent::Opened(p) if p == port), "{event:?}");
+    assert!(
+        matches!(event, euston_network::NodePortEvent::Opened(p) if p == port),
+        "{event:?}"
+    );
     let to = SocketAddr::new(address, port);
     let ask = "POST /x HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\nx-forwarded-for: 192.0.2.1\r\ncontent-length: 2\r\n\r\nhi";
     let answer = raw(to, ask).await;
@@ -263,13 +317,19 @@ async fn node_ports_open_serve_and_close_with_their_services() {
     net.listen(ip("10.128.0.2"), 8080, echo("two")).unwrap();
     let answer = raw(to, ask).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(answer.contains("seen-for: 192.0.2.1, 127.0.0.1"), "{answer}");
+    assert!(
+        answer.contains("seen-for: 192.0.2.1, 127.0.0.1"),
+        "{answer}"
+    );
     assert!(answer.ends_with("two http://shop.example/x hi"), "{answer}");
     let answer = raw(to, "GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     net.table().remove_service("shop", "web");
     let event = heard.recv().await.unwrap();
-    assert!(matches!(event, euston_network::NodePortEvent::Closed(p) if p == port), "{event:?}");
+    assert!(
+        matches!(event, euston_network::NodePortEvent::Closed(p) if p == port),
+        "{event:?}"
+    );
     node_ports.shutdown(Duration::from_secs(10)).await;
     assert!(tokio::net::TcpStream::connect(to).await.is_err());
 }

@@ -67,10 +67,30 @@ mod tests {
     fn lines_are_written_and_read() {
         let at: Timestamp = "2026-11-23T21:38:00.5Z".parse().unwrap();
         for (stream, piece, whole, expect) in [
-            (Stream::Stdout, "hello", true, "2026-11-23T21:38:00.500000000Z stdout F hello\n"),
-            (Stream::Stderr, "part", false, "2026-11-23T21:38:00.500000000Z stderr P part\n"),
-            (Stream::Stdout, "", true, "2026-11-23T21:38:00.500000000Z stdout F \n"),
-            (Stream::Stdout, "a b  c", true, "2026-11-23T21:38:00.500000000Z stdout F a b  c\n"),
+            (
+                Stream::Stdout,
+                "hello",
+                true,
+                "2026-11-23T21:38:00.500000000Z stdout F hello\n",
+            ),
+            (
+                Stream::Stderr,
+                "part",
+                false,
+                "2026-11-23T21:38:00.500000000Z stderr P part\n",
+            ),
+            (
+                Stream::Stdout,
+                "",
+                true,
+                "2026-11-23T21:38:00.500000000Z stdout F \n",
+            ),
+            (
+                Stream::Stdout,
+                "a b  c",
+                true,
+                "2026-11-23T21:38:00.500000000Z stdout F a b  c\n",
+            ),
         ] {
             let mut out = Vec::new();
             append(&mut out, at, stream, piece.as_bytes(), whole);

@@ -16,7 +16,9 @@ pub(crate) const OLDER_PARTS: u32 = 4;
 
 /// The directory of a pod's files.
 pub(crate) fn pod_dir(data_dir: &Path, namespace: &str, name: &str, uid: &str) -> PathBuf {
-    data_dir.join("pods").join(format!("{namespace}_{name}_{uid}"))
+    data_dir
+        .join("pods")
+        .join(format!("{namespace}_{name}_{uid}"))
 }
 
 /// The parts of a log, oldest first; `0` is the file that is written.

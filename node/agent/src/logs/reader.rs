@@ -45,7 +45,9 @@ pub(crate) fn stream(
     let (sender, receiver) = mpsc::channel(BLOCKS_WAITING);
     tokio::spawn(async move {
         let mut output = Output::new(&query);
-        if let Err(Stop::Failed(error)) = run(&dir, restart, live, &query, &mut output, &sender).await {
+        if let Err(Stop::Failed(error)) =
+            run(&dir, restart, live, &query, &mut output, &sender).await
+        {
             // The client may be gone already.
             let _ = sender.send(Err(error)).await;
         }
@@ -306,7 +308,8 @@ impl Output {
     }
 
     fn full(&self) -> bool {
-        self.left.is_some_and(|left| self.ready.len() as u64 >= left)
+        self.left
+            .is_some_and(|left| self.ready.len() as u64 >= left)
     }
 
     async fn flush(&mut self, sender: &Sender) -> Result<(), Stop> {
@@ -354,7 +357,10 @@ mod tests {
         std::fs::write(part(dir.path(), 0, 1), line(1, "a") + &line(2, "b")).unwrap();
         std::fs::write(part(dir.path(), 0, 0), line(3, "c") + &line(4, "d")).unwrap();
         let base = Query::default;
-        let tail = |lines| Query { tail_lines: Some(lines), ..base() };
+        let tail = |lines| Query {
+            tail_lines: Some(lines),
+            ..base()
+        };
         for (query, expect) in [
             (base(), "a\nb\nc\nd\n"),
             (tail(0), ""),
@@ -363,9 +369,27 @@ mod tests {
             (tail(3), "b\nc\nd\n"),
             (tail(4), "a\nb\nc\nd\n"),
             (tail(99), "a\nb\nc\nd\n"),
-            (Query { since: Timestamp::from_second(3).ok(), ..base() }, "c\nd\n"),
-            (Query { limit_bytes: Some(3), ..base() }, "a\nb"),
-            (Query { timestamps: true, ..tail(1) }, "1970-01-01T00:00:04.000000000Z d\n"),
+            (
+                Query {
+                    since: Timestamp::from_second(3).ok(),
+                    ..base()
+                },
+                "c\nd\n",
+            ),
+            (
+                Query {
+                    limit_bytes: Some(3),
+                    ..base()
+                },
+                "a\nb",
+            ),
+            (
+                Query {
+                    timestamps: true,
+                    ..tail(1)
+                },
+                "1970-01-01T00:00:04.000000000Z d\n",
+            ),
         ] {
             assert_eq!(read(dir.path(), query.clone()).await, expect, "{query:?}");
         }
@@ -378,7 +402,14 @@ mod tests {
         let text: String = (0..5000).map(|n| line(n, &format!("line {n}"))).collect();
         assert!(text.len() > 3 * BLOCK_BYTES);
         std::fs::write(part(dir.path(), 0, 0), text).unwrap();
-        let shown = read(dir.path(), Query { tail_lines: Some(4000), ..Query::default() }).await;
+        let shown = read(
+            dir.path(),
+            Query {
+                tail_lines: Some(4000),
+                ..Query::default()
+            },
+        )
+        .await;
         assert_eq!(shown.lines().count(), 4000);
         assert!(shown.starts_with("line 1000\n") && shown.ends_with("line 4999\n"));
     }
@@ -387,7 +418,10 @@ mod tests {
     async fn a_follower_sees_lines_as_they_come_and_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let writer = LogDisk::start().unwrap().open(dir.path().to_owned(), 0);
-        let query = Query { follow: true, ..Query::default() };
+        let query = Query {
+            follow: true,
+            ..Query::default()
+        };
         let mut blocks = stream(dir.path().to_owned(), 0, Some(writer.log().clone()), query);
         writer.write(Stream::Stdout, b"one\n");
         assert_eq!(blocks.recv().await.unwrap().unwrap(), "one\n");

@@ -92,7 +92,8 @@ impl Inner {
     fn allow(&mut self, bytes: usize) -> bool {
         let now = Instant::now();
         let (left, since) = self.budget.unwrap_or((BURST_BYTES, now));
-        let left = (left + now.duration_since(since).as_secs_f64() * BYTES_PER_SECOND).min(BURST_BYTES);
+        let left =
+            (left + now.duration_since(since).as_secs_f64() * BYTES_PER_SECOND).min(BURST_BYTES);
         let allowed = left >= bytes as f64 && self.pending.len() + bytes <= PENDING_BYTES_MAX;
         self.budget = Some((if allowed { left - bytes as f64 } else { left }, now));
         allowed
@@ -297,7 +298,10 @@ mod tests {
             (&[][..], &["no file"][..]),
             (&[(Stdout, "one\ntwo\n")], &["stdout F one", "stdout F two"]),
             (&[(Stdout, "on"), (Stdout, "e\n")], &["stdout F one"]),
-            (&[(Stdout, "a"), (Stderr, "b\n"), (Stdout, "c\n")], &["stderr F b", "stdout F ac"]),
+            (
+                &[(Stdout, "a"), (Stderr, "b\n"), (Stdout, "c\n")],
+                &["stderr F b", "stdout F ac"],
+            ),
             (&[(Stdout, "no end")], &["stdout F no end"]),
             (&[(Stdout, "\n\n")], &["stdout F ", "stdout F "]),
         ] {
@@ -342,7 +346,10 @@ mod tests {
         inner.pending.clear();
         inner.push(at, Stream::Stdout, b"after", true);
         let text = String::from_utf8(inner.pending.clone()).unwrap();
-        assert!(text.contains(&format!("{dropped} bytes of output were dropped")), "{text}");
+        assert!(
+            text.contains(&format!("{dropped} bytes of output were dropped")),
+            "{text}"
+        );
         assert!(text.ends_with("stdout F after\n"));
     }
 }

@@ -30,7 +30,10 @@ impl Backoff {
 
     /// The wait after an attempt failed at `now` (since the agent started).
     pub(crate) fn failed(&mut self, now: Duration) -> Duration {
-        if self.last.is_some_and(|last| now.saturating_sub(last) >= FORGET + MOST) {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_sub(last) >= FORGET + MOST)
+        {
             self.next = None;
         }
         let wait = self.next.unwrap_or(FIRST);
@@ -71,8 +74,21 @@ mod tests {
     #[test]
     fn failed_attempts_wait_from_ten_seconds_to_five_minutes() {
         let mut backoff = Backoff::default();
-        for (now, expect) in [(0, 10), (10, 20), (30, 40), (70, 80), (150, 160), (310, 300), (610, 300), (2000, 10)] {
-            assert_eq!(backoff.failed(Duration::from_secs(now)).as_secs(), expect, "at {now}");
+        for (now, expect) in [
+            (0, 10),
+            (10, 20),
+            (30, 40),
+            (70, 80),
+            (150, 160),
+            (310, 300),
+            (610, 300),
+            (2000, 10),
+        ] {
+            assert_eq!(
+                backoff.failed(Duration::from_secs(now)).as_secs(),
+                expect,
+                "at {now}"
+            );
         }
         backoff.reset();
         assert_eq!(backoff.failed(Duration::ZERO).as_secs(), 10);

@@ -117,7 +117,9 @@ impl Desire {
 impl ContainerDesire {
     fn of(container: &core::Container, role: Role, restart: Restart) -> Self {
         let mut unsupported = None;
-        let mut probe = |probe: Option<&core::Probe>, what: &str| match probe.map(|p| read_probe(p, container)) {
+        let mut probe = |probe: Option<&core::Probe>, what: &str| match probe
+            .map(|p| read_probe(p, container))
+        {
             None => None,
             Some(Ok(probe)) => Some(probe),
             Some(Err(why)) => {
@@ -129,7 +131,9 @@ impl ContainerDesire {
         let liveness = probe(container.liveness_probe.as_ref(), "liveness");
         let readiness = probe(container.readiness_probe.as_ref(), "readiness");
         let lifecycle = container.lifecycle.as_ref();
-        let mut hook = |hook: Option<&core::LifecycleHandler>, what: &str| match hook.map(|h| read_hook(h, container)) {
+        let mut hook = |hook: Option<&core::LifecycleHandler>, what: &str| match hook
+            .map(|h| read_hook(h, container))
+        {
             None => None,
             Some(Ok(hook)) => Some(hook),
             Some(Err(why)) => {
@@ -175,7 +179,9 @@ fn read_probe(probe: &core::Probe, container: &core::Container) -> Result<ProbeS
             port: port_number(&tcp.port, container)?,
         }
     } else if probe.exec.is_some() {
-        return Err("uses exec, which Wasm containers of this node do not have; use httpGet".into());
+        return Err(
+            "uses exec, which Wasm containers of this node do not have; use httpGet".into(),
+        );
     } else if probe.grpc.is_some() {
         return Err("uses grpc, which this node does not speak; use httpGet".into());
     } else {
@@ -185,7 +191,10 @@ fn read_probe(probe: &core::Probe, container: &core::Container) -> Result<ProbeS
         Duration::from_secs(value.and_then(|v| u64::try_from(v).ok()).unwrap_or(default))
     };
     let count = |value: Option<i32>, default| {
-        value.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default)
+        value
+            .and_then(|v| u32::try_from(v).ok())
+            .filter(|v| *v > 0)
+            .unwrap_or(default)
     };
     Ok(ProbeSpec {
         check,
@@ -240,6 +249,8 @@ fn port_number(port: &IntOrString, container: &core::Container) -> Result<u16, S
             .flatten()
             .find(|port| port.name.as_deref() == Some(name))
             .and_then(|port| u16::try_from(port.container_port).ok())
-            .ok_or_else(|| format!("asks for the port {name:?}, which the container does not name")),
+            .ok_or_else(|| {
+                format!("asks for the port {name:?}, which the container does not name")
+            }),
     }
 }

@@ -1,9 +1,9 @@
 //! What to do next for a pod.
 
+use super::Now;
 use super::desire::{Desire, Role};
 use super::probe::ProbeKind;
 use super::state::{EndCause, Hold, HoldReason, Observed, Setup, Stage, Withdrawal};
-use super::Now;
 use std::time::Duration;
 
 /// Something to do; each ends in a [`super::state::News`].
@@ -18,7 +18,11 @@ pub(crate) enum Action {
     /// Ask a container how it is.
     Probe { index: usize, kind: ProbeKind },
     /// Stop a container: its hook, then up to `grace` for what is in flight.
-    Stop { index: usize, grace: Duration, why: StopReason },
+    Stop {
+        index: usize,
+        grace: Duration,
+        why: StopReason,
+    },
     /// Wait until Services no longer send requests, at most this long.
     Withdraw { at_most: Duration },
     /// Give back address, volumes and everything else.
@@ -145,7 +149,9 @@ pub(crate) fn plan(desire: &Desire, observed: &mut Observed, now: Now) -> Plan {
             }
             Role::Sidecar if initialized => {
                 drive(desire, observed, index, now, &mut plan);
-                initialized = observed.containers[index].running().is_some_and(|r| r.started());
+                initialized = observed.containers[index]
+                    .running()
+                    .is_some_and(|r| r.started());
             }
             Role::Main if initialized => drive(desire, observed, index, now, &mut plan),
             // A sidecar that has started is kept going while others still initialize.
@@ -275,7 +281,10 @@ fn end(desire: &Desire, observed: &mut Observed, now: Now, plan: &mut Plan) {
         return;
     };
     let deadline = ending.since + ending.grace;
-    let anything_runs = observed.containers.iter().any(|view| view.running().is_some());
+    let anything_runs = observed
+        .containers
+        .iter()
+        .any(|view| view.running().is_some());
     match ending.withdrawal {
         Withdrawal::Needed if anything_runs && !ending.grace.is_zero() => {
             ending.withdrawal = Withdrawal::Running;
@@ -338,7 +347,11 @@ fn end(desire: &Desire, observed: &mut Observed, now: Now, plan: &mut Plan) {
             }
         }
     }
-    if observed.containers.iter().all(super::state::ContainerView::at_rest) {
+    if observed
+        .containers
+        .iter()
+        .all(super::state::ContainerView::at_rest)
+    {
         release(observed, plan);
     }
 }
@@ -349,7 +362,6 @@ fn release(observed: &mut Observed, plan: &mut Plan) {
         plan.actions.push(Action::Release);
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -79,7 +79,10 @@ fn before(status: &core::ContainerStatus) -> ContainerView {
         container_id: t.container_id.clone(),
         ran: Duration::ZERO,
     };
-    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = status
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
     view.last = last.map(ended);
     view.image_id = Some(status.image_id.clone()).filter(|id| !id.is_empty());
     let state = status.state.as_ref();

@@ -215,12 +215,34 @@ pub(crate) enum Withdrawal {
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum News {
-    SetUp { ip: IpAddr },
-    SetupFailed { message: String },
-    Started { index: usize, image_id: String, container_id: String },
-    StartFailed { index: usize, why: HoldReason, message: String },
-    Exited { index: usize, exit_code: i32, reason: String, message: Option<String> },
-    Probed { index: usize, kind: ProbeKind, ok: bool, seed: u32 },
+    SetUp {
+        ip: IpAddr,
+    },
+    SetupFailed {
+        message: String,
+    },
+    Started {
+        index: usize,
+        image_id: String,
+        container_id: String,
+    },
+    StartFailed {
+        index: usize,
+        why: HoldReason,
+        message: String,
+    },
+    Exited {
+        index: usize,
+        exit_code: i32,
+        reason: String,
+        message: Option<String>,
+    },
+    Probed {
+        index: usize,
+        kind: ProbeKind,
+        ok: bool,
+        seed: u32,
+    },
     Withdrawn,
     Released,
 }
@@ -280,7 +302,11 @@ impl Observed {
                 }
             }
             News::Released => self.released = true,
-            News::Started { index, image_id, container_id } => {
+            News::Started {
+                index,
+                image_id,
+                container_id,
+            } => {
                 if let (Some(view), Some(desire)) =
                     (self.containers.get_mut(index), desire.containers.get(index))
                 {
@@ -292,7 +318,11 @@ impl Observed {
                     view.stage = Stage::Running(Run::new(desire, now));
                 }
             }
-            News::StartFailed { index, why, message } => {
+            News::StartFailed {
+                index,
+                why,
+                message,
+            } => {
                 if let Some(view) = self.containers.get_mut(index) {
                     let wait = match why {
                         HoldReason::Config | HoldReason::Create => {
@@ -308,7 +338,12 @@ impl Observed {
                     });
                 }
             }
-            News::Exited { index, exit_code, reason, message } => {
+            News::Exited {
+                index,
+                exit_code,
+                reason,
+                message,
+            } => {
                 if let Some(view) = self.containers.get_mut(index) {
                     let since = match &view.stage {
                         Stage::Running(run) | Stage::Stopping(run) => Some(run.since),
@@ -321,14 +356,18 @@ impl Observed {
                         started: since.map(|since| since.wall),
                         finished: Some(now.wall),
                         container_id: view.container_id.clone(),
-                        ran: since.map_or(Duration::ZERO, |since| {
-                            now.mono.saturating_sub(since.mono)
-                        }),
+                        ran: since
+                            .map_or(Duration::ZERO, |since| now.mono.saturating_sub(since.mono)),
                     };
                     view.stage = Stage::Exited(ended);
                 }
             }
-            News::Probed { index, kind, ok, seed } => {
+            News::Probed {
+                index,
+                kind,
+                ok,
+                seed,
+            } => {
                 if let (Some(view), Some(desire)) =
                     (self.containers.get_mut(index), desire.containers.get(index))
                     && let Stage::Running(run) = &mut view.stage
@@ -357,7 +396,11 @@ const CONFIG_RETRY_MAX: Duration = Duration::from_secs(20);
 impl ContainerView {
     /// The number of the next start: 0 for the first, and it names the log file.
     pub(crate) fn attempt(&self) -> i32 {
-        if self.ran { self.restarts + 1 } else { self.restarts }
+        if self.ran {
+            self.restarts + 1
+        } else {
+            self.restarts
+        }
     }
 
     pub(crate) fn running(&self) -> Option<&Run> {
@@ -369,7 +412,10 @@ impl ContainerView {
 
     /// Whether there is nothing of it that has to be stopped.
     pub(crate) fn at_rest(&self) -> bool {
-        !matches!(self.stage, Stage::Starting | Stage::Running(_) | Stage::Stopping(_))
+        !matches!(
+            self.stage,
+            Stage::Starting | Stage::Running(_) | Stage::Stopping(_)
+        )
     }
 }
 

@@ -76,10 +76,14 @@ pub(crate) fn phase(desire: &Desire, observed: &Observed) -> &'static str {
     if let Some(ending) = &observed.ending
         && over
     {
-        let all_well = desire.containers.iter().zip(&observed.containers).all(|(desired, view)| {
-            desired.role != Role::Main
-                || matches!(&view.stage, Stage::Exited(ended) if ended.exit_code == 0)
-        });
+        let all_well = desire
+            .containers
+            .iter()
+            .zip(&observed.containers)
+            .all(|(desired, view)| {
+                desired.role != Role::Main
+                    || matches!(&view.stage, Stage::Exited(ended) if ended.exit_code == 0)
+            });
         return if ending.cause == EndCause::Deleted && all_well {
             "Succeeded"
         } else {
@@ -93,9 +97,11 @@ pub(crate) fn phase(desire: &Desire, observed: &Observed) -> &'static str {
         Outcome::Failed => "Failed",
         Outcome::Going => {
             let pending = !initialized(desire, observed)
-                || desire.containers.iter().zip(&observed.containers).any(|(desired, view)| {
-                    desired.role == Role::Main && !view.ran
-                });
+                || desire
+                    .containers
+                    .iter()
+                    .zip(&observed.containers)
+                    .any(|(desired, view)| desired.role == Role::Main && !view.ran);
             if pending { "Pending" } else { "Running" }
         }
     }
@@ -136,7 +142,9 @@ fn conditions(
         _ => None,
     };
     let set_up = observed.setup == Setup::Done && !observed.releasing;
-    let waiting: Vec<&str> = incomplete(desire, observed).map(|c| c.name.as_str()).collect();
+    let waiting: Vec<&str> = incomplete(desire, observed)
+        .map(|c| c.name.as_str())
+        .collect();
     let unready: Vec<&str> = desire
         .containers
         .iter()

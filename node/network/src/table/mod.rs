@@ -263,7 +263,12 @@ impl ServiceTable {
             entry.is_some_and(|entry| old.is_some_and(|old| std::ptr::eq(&**entry, old)))
         };
         let ports = |service: &Service| -> Vec<u16> {
-            service.def.ports.iter().filter_map(|p| p.node_port).collect()
+            service
+                .def
+                .ports
+                .iter()
+                .filter_map(|p| p.node_port)
+                .collect()
         };
         if let Some(old) = old {
             for ip in &old.def.cluster_ips {
@@ -289,7 +294,9 @@ impl ServiceTable {
             }
             for (position, port) in new.def.ports.iter().enumerate() {
                 if let Some(node_port) = port.node_port {
-                    index.by_node_port.insert(node_port, (new.clone(), position));
+                    index
+                        .by_node_port
+                        .insert(node_port, (new.clone(), position));
                 }
             }
             index

@@ -61,10 +61,22 @@ fn set(addresses: &[&str]) -> BTreeSet<String> {
 fn ready_endpoints_get_requests_and_serving_ones_only_if_none_is_ready() {
     for (endpoints, expect) in [
         (&[][..], &[][..]),
-        (&[("10.128.0.2", "r"), ("10.128.0.3", "")], &["10.128.0.2:8080"]),
-        (&[("10.128.0.2", "r"), ("10.128.0.3", "r2")], &["10.128.0.2:8080", "10.128.0.3:8080"]),
-        (&[("10.128.0.2", "r"), ("10.128.0.3", "st")], &["10.128.0.2:8080"]),
-        (&[("10.128.0.2", ""), ("10.128.0.3", "st")], &["10.128.0.3:8080"]),
+        (
+            &[("10.128.0.2", "r"), ("10.128.0.3", "")],
+            &["10.128.0.2:8080"],
+        ),
+        (
+            &[("10.128.0.2", "r"), ("10.128.0.3", "r2")],
+            &["10.128.0.2:8080", "10.128.0.3:8080"],
+        ),
+        (
+            &[("10.128.0.2", "r"), ("10.128.0.3", "st")],
+            &["10.128.0.2:8080"],
+        ),
+        (
+            &[("10.128.0.2", ""), ("10.128.0.3", "st")],
+            &["10.128.0.3:8080"],
+        ),
         (&[("10.128.0.2", ""), ("10.128.0.3", "t")], &[]),
     ] {
         let table = table();
@@ -81,14 +93,21 @@ fn the_order_of_events_does_not_matter() {
     assert!(table.by_name("shop", "web").is_none());
     service(&table, "web", web());
     slice(&table, "web-2", &[("10.128.0.3", "r")]);
-    assert_eq!(picked(&table, 20), set(&["10.128.0.2:8080", "10.128.0.3:8080"]));
+    assert_eq!(
+        picked(&table, 20),
+        set(&["10.128.0.2:8080", "10.128.0.3:8080"])
+    );
     table.remove_slice("shop", "web-1");
     assert_eq!(picked(&table, 20), set(&["10.128.0.3:8080"]));
     table.remove_service("shop", "web");
     assert!(table.by_name("shop", "web").is_none());
     assert!(table.by_cluster_ip("10.96.0.7".parse().unwrap()).is_none());
     service(&table, "web", web());
-    assert_eq!(picked(&table, 20), set(&["10.128.0.3:8080"]), "its slice was kept");
+    assert_eq!(
+        picked(&table, 20),
+        set(&["10.128.0.3:8080"]),
+        "its slice was kept"
+    );
 }
 
 #[test]
@@ -98,14 +117,28 @@ fn indexes_follow_the_services_spec() {
     service(&table, "web", web());
     assert_eq!(table.node_ports(), [30080]);
     assert!(changes.has_changed().unwrap());
-    service(&table, "web", json!({"type": "ClusterIP", "clusterIP": "10.96.0.8", "ports": [{"port": 80}]}));
+    service(
+        &table,
+        "web",
+        json!({"type": "ClusterIP", "clusterIP": "10.96.0.8", "ports": [{"port": 80}]}),
+    );
     assert!(table.node_ports().is_empty());
     assert!(table.by_cluster_ip("10.96.0.7".parse().unwrap()).is_none());
     assert!(table.by_cluster_ip("10.96.0.8".parse().unwrap()).is_some());
     // A second Service that claims the address keeps it when the first goes.
-    service(&table, "other", json!({"clusterIP": "10.96.0.8", "ports": [{"port": 80}]}));
+    service(
+        &table,
+        "other",
+        json!({"clusterIP": "10.96.0.8", "ports": [{"port": 80}]}),
+    );
     table.remove_service("shop", "web");
-    assert_eq!(table.by_cluster_ip("10.96.0.8".parse().unwrap()).unwrap().id(), "shop/other");
+    assert_eq!(
+        table
+            .by_cluster_ip("10.96.0.8".parse().unwrap())
+            .unwrap()
+            .id(),
+        "shop/other"
+    );
 }
 
 #[test]
@@ -136,12 +169,22 @@ fn policies_and_affinity_narrow_the_choice() {
     spec["internalTrafficPolicy"] = json!("Local");
     spec["sessionAffinity"] = json!("ClientIP");
     service(&table, "web", spec);
-    slice(&table, "web-1", &[("10.128.0.2", "r2"), ("10.128.0.3", "r"), ("10.128.0.4", "r2")]);
+    slice(
+        &table,
+        "web-1",
+        &[
+            ("10.128.0.2", "r2"),
+            ("10.128.0.3", "r"),
+            ("10.128.0.4", "r2"),
+        ],
+    );
     assert_eq!(picked(&table, 10), set(&["10.128.0.3:8080"]));
     let web = table.by_name("shop", "web").unwrap();
     let of = |client: &str| {
         let client = client.parse().ok();
-        web.pick(Some(0), Scope::External, client, &Tried::default()).unwrap().addr
+        web.pick(Some(0), Scope::External, client, &Tried::default())
+            .unwrap()
+            .addr
     };
     let all: BTreeSet<_> = (0..50).map(|n| of(&format!("192.0.2.{n}"))).collect();
     assert_eq!(all.len(), 3, "clients spread");
@@ -152,7 +195,11 @@ fn policies_and_affinity_narrow_the_choice() {
 fn names_mean_what_they_mean_in_kubernetes() {
     let table = table();
     service(&table, "web", web());
-    service(&table, "alias", json!({"type": "ExternalName", "externalName": "example.com"}));
+    service(
+        &table,
+        "alias",
+        json!({"type": "ExternalName", "externalName": "example.com"}),
+    );
     slice(&table, "web-1", &[("10.128.0.2", "r")]);
     for (namespace, host, expect) in [
         ("shop", "web", "service shop/web"),
@@ -168,9 +215,17 @@ fn names_mean_what_they_mean_in_kubernetes() {
         ("shop", "alias", "service shop/alias"),
         ("shop", "pod-2.web", "pod 10.128.0.2"),
         ("bakery", "pod-2.web.shop", "pod 10.128.0.2"),
-        ("bakery", "pod-2.web.shop.svc.cluster.local", "pod 10.128.0.2"),
+        (
+            "bakery",
+            "pod-2.web.shop.svc.cluster.local",
+            "pod 10.128.0.2",
+        ),
         ("bakery", "pod-9.web.shop.svc.cluster.local", "nothing"),
-        ("bakery", "10-128-0-2.shop.pod.cluster.local", "ip 10.128.0.2"),
+        (
+            "bakery",
+            "10-128-0-2.shop.pod.cluster.local",
+            "ip 10.128.0.2",
+        ),
         ("bakery", "10.128.0.2", "ip 10.128.0.2"),
         ("bakery", "[fd00::1]", "ip fd00::1"),
         ("bakery", "localhost", "loopback"),
@@ -205,7 +260,11 @@ async fn withdrawal_is_seen_when_the_last_service_lets_go() {
         let table = table.clone();
         async move { table.withdrawn(ip, Duration::from_secs(10)).await }
     });
-    slice(&table, "web-1", &[("10.128.0.2", "st"), ("10.128.0.3", "r")]);
+    slice(
+        &table,
+        "web-1",
+        &[("10.128.0.2", "st"), ("10.128.0.3", "r")],
+    );
     assert!(table.takes_requests(ip), "the other slice still has it");
     table.remove_slice("shop", "web-2");
     assert!(waiting.await.unwrap());

@@ -20,7 +20,12 @@ impl Story {
         let spec: PodSpec = serde_json::from_value(spec).unwrap();
         let desire = Desire::of(&spec);
         let observed = Observed::new(&desire, Now::at(0));
-        Self { desire, observed, second: 0, wake: None }
+        Self {
+            desire,
+            observed,
+            second: 0,
+            wake: None,
+        }
     }
 
     fn now(&self) -> Now {
@@ -60,39 +65,71 @@ impl Story {
 
     fn set_up(&mut self) -> String {
         assert_eq!(self.act(), "setup");
-        self.hear(News::SetUp { ip: "10.128.0.2".parse().unwrap() })
+        self.hear(News::SetUp {
+            ip: "10.128.0.2".parse().unwrap(),
+        })
     }
 
     fn started(&mut self, index: usize) -> String {
-        self.hear(News::Started { index, image_id: "app@sha256:1".into(), container_id: "wasmtime://c".into() })
+        self.hear(News::Started {
+            index,
+            image_id: "app@sha256:1".into(),
+            container_id: "wasmtime://c".into(),
+        })
     }
 
     fn exited(&mut self, index: usize, exit_code: i32) -> String {
         let reason = if exit_code == 0 { "Completed" } else { "Error" };
-        self.hear(News::Exited { index, exit_code, reason: reason.into(), message: None })
+        self.hear(News::Exited {
+            index,
+            exit_code,
+            reason: reason.into(),
+            message: None,
+        })
     }
 
     fn probed(&mut self, kind: ProbeKind, ok: bool) -> String {
-        self.hear(News::Probed { index: 0, kind, ok, seed: 0 })
+        self.hear(News::Probed {
+            index: 0,
+            kind,
+            ok,
+            seed: 0,
+        })
     }
 
     fn end(&mut self, grace: u64) -> String {
         let now = self.now();
-        self.observed.end(EndCause::Deleted, Duration::from_secs(grace), now);
+        self.observed
+            .end(EndCause::Deleted, Duration::from_secs(grace), now);
         self.act()
     }
 
     fn status(&self) -> PodStatus {
-        let around = Surroundings { host_ip: "127.0.0.1".into(), ..Surroundings::default() };
+        let around = Surroundings {
+            host_ip: "127.0.0.1".into(),
+            ..Surroundings::default()
+        };
         status(&self.desire, &self.observed, &around, self.now())
     }
 
     /// `PHASE ready|unready`, then per container `STATE/RESTARTS`.
     fn shown(&self) -> String {
         let status = self.status();
-        let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-        let mut words = vec![status.phase.clone().unwrap(), if ready { "ready" } else { "unready" }.into()];
-        for container in status.init_container_statuses.iter().chain(&status.container_statuses).flatten() {
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
+        let mut words = vec![
+            status.phase.clone().unwrap(),
+            if ready { "ready" } else { "unready" }.into(),
+        ];
+        for container in status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .flatten()
+        {
             let state = container.state.as_ref().unwrap();
             let word = if let Some(waiting) = &state.waiting {
                 waiting.reason.clone().unwrap()
@@ -125,10 +162,30 @@ fn a_pod_becomes_ready_in_three_steps() {
 #[test]
 fn ends_are_followed_by_the_restart_policy() {
     for (policy, code, action, shown) in [
-        ("Always", 0, "start 0#1", "Running unready ContainerCreating/0"),
-        ("Always", 3, "start 0#1", "Running unready ContainerCreating/0"),
-        ("OnFailure", 3, "start 0#1", "Running unready ContainerCreating/0"),
-        ("OnFailure", 0, "release", "Succeeded unready Completed(0)/0"),
+        (
+            "Always",
+            0,
+            "start 0#1",
+            "Running unready ContainerCreating/0",
+        ),
+        (
+            "Always",
+            3,
+            "start 0#1",
+            "Running unready ContainerCreating/0",
+        ),
+        (
+            "OnFailure",
+            3,
+            "start 0#1",
+            "Running unready ContainerCreating/0",
+        ),
+        (
+            "OnFailure",
+            0,
+            "release",
+            "Succeeded unready Completed(0)/0",
+        ),
         ("Never", 0, "release", "Succeeded unready Completed(0)/0"),
         ("Never", 3, "release", "Failed unready Error(3)/0"),
     ] {
@@ -152,7 +209,12 @@ fn a_crashing_container_waits_longer_each_time() {
     assert_eq!(story.shown(), "Running unready CrashLoopBackOff/1");
     assert_eq!(story.wake, Some(Duration::from_secs(10)));
     let status = story.status();
-    let last = status.container_statuses.unwrap()[0].last_state.clone().unwrap().terminated.unwrap();
+    let last = status.container_statuses.unwrap()[0]
+        .last_state
+        .clone()
+        .unwrap()
+        .terminated
+        .unwrap();
     assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
     assert_eq!(story.at(9), "");
     assert_eq!(story.at(10), "start 0#2");
@@ -165,7 +227,11 @@ fn a_crashing_container_waits_longer_each_time() {
 fn a_missing_image_is_an_error_and_then_a_wait() {
     let mut story = Story::of(one("Always"));
     story.set_up();
-    let failed = || News::StartFailed { index: 0, why: HoldReason::ImagePull, message: "no".into() };
+    let failed = || News::StartFailed {
+        index: 0,
+        why: HoldReason::ImagePull,
+        message: "no".into(),
+    };
     assert_eq!(story.hear(failed()), "");
     assert_eq!(story.shown(), "Pending unready ErrImagePull/0");
     assert_eq!(story.at(3), "");
@@ -175,7 +241,11 @@ fn a_missing_image_is_an_error_and_then_a_wait() {
     assert_eq!(story.at(29), "");
     assert_eq!(story.at(30), "start 0#0");
     assert_eq!(story.started(0), "");
-    assert_eq!(story.shown(), "Running ready running/0", "a start that failed is no restart");
+    assert_eq!(
+        story.shown(),
+        "Running ready running/0",
+        "a start that failed is no restart"
+    );
 }
 
 #[test]
@@ -186,24 +256,41 @@ fn init_containers_run_one_after_the_other() {
     }));
     assert_eq!(story.set_up(), "start 0#0");
     assert_eq!(story.started(0), "");
-    assert_eq!(story.shown(), "Pending unready running/0 PodInitializing/0 PodInitializing/0 PodInitializing/0");
+    assert_eq!(
+        story.shown(),
+        "Pending unready running/0 PodInitializing/0 PodInitializing/0 PodInitializing/0"
+    );
     assert_eq!(story.exited(0, 0), "start 1#0");
     assert_eq!(story.started(1), "start 2#0, start 3#0");
     story.started(2);
     story.started(3);
-    assert_eq!(story.shown(), "Running ready Completed(0)/0 running/0 running/0 running/0");
+    assert_eq!(
+        story.shown(),
+        "Running ready Completed(0)/0 running/0 running/0 running/0"
+    );
     assert_eq!(story.end(30), "withdraw in 5");
     assert_eq!(story.hear(News::Withdrawn), "stop 2 in 30, stop 3 in 30");
     assert_eq!(story.exited(2, 0), "");
-    assert_eq!(story.exited(3, 0), "stop 1 in 30", "the sidecar outlives them");
+    assert_eq!(
+        story.exited(3, 0),
+        "stop 1 in 30",
+        "the sidecar outlives them"
+    );
     assert_eq!(story.exited(1, 0), "release");
-    assert_eq!(story.shown(), "Succeeded unready Completed(0)/0 Completed(0)/0 Completed(0)/0 Completed(0)/0");
+    assert_eq!(
+        story.shown(),
+        "Succeeded unready Completed(0)/0 Completed(0)/0 Completed(0)/0 Completed(0)/0"
+    );
 }
 
 #[test]
 fn a_failed_init_container_ends_or_retries_the_pod() {
     let spec = |policy: &str| json!({"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "c"}]});
-    for (policy, action, phase) in [("Never", "release", "Failed"), ("Always", "start 0#1", "Pending"), ("OnFailure", "start 0#1", "Pending")] {
+    for (policy, action, phase) in [
+        ("Never", "release", "Failed"),
+        ("Always", "start 0#1", "Pending"),
+        ("OnFailure", "start 0#1", "Pending"),
+    ] {
         let mut story = Story::of(spec(policy));
         story.set_up();
         story.started(0);
@@ -237,13 +324,28 @@ fn probes_gate_readiness_and_restart_what_is_stuck() {
 #[test]
 fn probes_that_this_node_cannot_make_are_named() {
     for (probe, expect) in [
-        (json!({"exec": {"command": ["true"]}}), "the liveness probe uses exec, which Wasm containers of this node do not have; use httpGet"),
-        (json!({"grpc": {"port": 1}}), "the liveness probe uses grpc, which this node does not speak; use httpGet"),
-        (json!({"httpGet": {"port": "web"}}), "the liveness probe asks for the port \"web\", which the container does not name"),
-        (json!({"httpGet": {"port": 1, "scheme": "HTTPS"}}), "the liveness probe asks for HTTPS, but pods of this node speak HTTP; set scheme: HTTP"),
+        (
+            json!({"exec": {"command": ["true"]}}),
+            "the liveness probe uses exec, which Wasm containers of this node do not have; use httpGet",
+        ),
+        (
+            json!({"grpc": {"port": 1}}),
+            "the liveness probe uses grpc, which this node does not speak; use httpGet",
+        ),
+        (
+            json!({"httpGet": {"port": "web"}}),
+            "the liveness probe asks for the port \"web\", which the container does not name",
+        ),
+        (
+            json!({"httpGet": {"port": 1, "scheme": "HTTPS"}}),
+            "the liveness probe asks for HTTPS, but pods of this node speak HTTP; set scheme: HTTP",
+        ),
     ] {
         let story = Story::of(json!({"containers": [{"name": "c", "livenessProbe": probe}]}));
-        assert_eq!(story.desire.containers[0].unsupported.as_deref(), Some(expect));
+        assert_eq!(
+            story.desire.containers[0].unsupported.as_deref(),
+            Some(expect)
+        );
     }
 }
 
@@ -272,7 +374,11 @@ fn deletion_takes_what_it_finds() {
     shortened.set_up();
     shortened.started(0);
     assert_eq!(shortened.end(30), "withdraw in 5");
-    assert_eq!(shortened.end(0), "stop 0 in 0", "a second deletion may be harsher");
+    assert_eq!(
+        shortened.end(0),
+        "stop 0 in 0",
+        "a second deletion may be harsher"
+    );
 
     let mut starting = Story::of(one("Always"));
     starting.set_up();
@@ -303,12 +409,37 @@ fn after_a_restart_of_the_agent_pods_go_on() {
     let running = json!({"running": {"startedAt": "2026-11-23T10:00:00Z"}});
     let ended = |code: i32| json!({"terminated": {"exitCode": code, "reason": "Error"}});
     for (policy, state, action, shown) in [
-        ("Always", running.clone(), "setup", "Running unready ContainerCreating/2"),
-        ("Never", running.clone(), "release", "Failed unready ContainerStatusUnknown(137)/2"),
-        ("OnFailure", running, "setup", "Running unready ContainerCreating/2"),
-        ("Always", ended(1), "setup", "Running unready ContainerCreating/2"),
+        (
+            "Always",
+            running.clone(),
+            "setup",
+            "Running unready ContainerCreating/2",
+        ),
+        (
+            "Never",
+            running.clone(),
+            "release",
+            "Failed unready ContainerStatusUnknown(137)/2",
+        ),
+        (
+            "OnFailure",
+            running,
+            "setup",
+            "Running unready ContainerCreating/2",
+        ),
+        (
+            "Always",
+            ended(1),
+            "setup",
+            "Running unready ContainerCreating/2",
+        ),
         ("Never", ended(1), "release", "Failed unready Error(1)/2"),
-        ("OnFailure", ended(0), "release", "Succeeded unready Error(0)/2"),
+        (
+            "OnFailure",
+            ended(0),
+            "release",
+            "Succeeded unready Error(0)/2",
+        ),
     ] {
         let mut story = Story::of(one(policy));
         let old: PodStatus = serde_json::from_value(json!({"phase": "Running", "containerStatuses": [
@@ -318,7 +449,12 @@ fn after_a_restart_of_the_agent_pods_go_on() {
         assert_eq!(story.act(), action, "{policy} {state}");
         assert_eq!(story.shown(), shown, "{policy} {state}");
         if action == "setup" {
-            assert_eq!(story.hear(News::SetUp { ip: "10.128.0.2".parse().unwrap() }), "start 0#3");
+            assert_eq!(
+                story.hear(News::SetUp {
+                    ip: "10.128.0.2".parse().unwrap()
+                }),
+                "start 0#3"
+            );
             story.started(0);
             assert_eq!(story.shown(), "Running ready running/3");
         }
@@ -332,11 +468,25 @@ fn conditions_keep_their_times_until_they_change() {
     story.started(0);
     let before = story.status();
     story.second = 50;
-    let around = Surroundings { conditions: before.conditions.clone().unwrap(), ..Surroundings::default() };
+    let around = Surroundings {
+        conditions: before.conditions.clone().unwrap(),
+        ..Surroundings::default()
+    };
     let after = status(&story.desire, &story.observed, &around, story.now());
     assert_eq!(before.conditions, after.conditions);
-    let around = Surroundings { readiness_gates: vec!["shop/open".into()], ..around };
+    let around = Surroundings {
+        readiness_gates: vec!["shop/open".into()],
+        ..around
+    };
     let gated = status(&story.desire, &story.observed, &around, story.now());
-    let ready = gated.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
-    assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("ReadinessGatesNotReady")));
+    let ready = gated
+        .conditions
+        .unwrap()
+        .into_iter()
+        .find(|c| c.type_ == "Ready")
+        .unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_deref()),
+        ("False", Some("ReadinessGatesNotReady"))
+    );
 }

@@ -1,0 +1,8 @@
+//! End-to-end tests: the real binary, real guests, clients that others wrote.
+
+#![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
+
+mod cluster;
+mod kubectl;
+mod life;
+mod reasons;
