@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep;
@@ -68,6 +70,12 @@ pub(crate) async fn measure(
         }
         sleep(POLL).await;
     };
+    let ready_pods = ready_pods(&cluster).await?;
+    if ready_pods < available {
+        bail!(
+            "the Deployment says {available} available replicas, but only {ready_pods} pods are Ready"
+        );
+    }
     sleep(SETTLE).await;
     let scaled_resident_bytes = cluster.resident_bytes()?;
     cluster.stop().await?;
@@ -107,6 +115,25 @@ pub(crate) async fn create(cluster: &Cluster, replicas: u32) -> anyhow::Result<A
     )
     .await?;
     Ok(deployments)
+}
+
+/// Counts pods that are Ready and whose container runs, so that the Deployment's word is not the
+/// only evidence.
+async fn ready_pods(cluster: &Cluster) -> anyhow::Result<u32> {
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
+    let list = call("listing the pods", pods.list(&ListParams::default())).await?;
+    let ready = list.items.iter().filter(|pod| is_ready(pod)).count();
+    Ok(u32::try_from(ready).unwrap_or(u32::MAX))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    let mut conditions = status.conditions.iter().flatten();
+    let mut containers = status.container_statuses.iter().flatten();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+        && containers.any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()))
 }
 
 async fn available(deployments: &Api<Deployment>) -> anyhow::Result<u32> {

@@ -65,7 +65,6 @@ pub async fn send_accepting(
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Answer {
         status: parts.status,
-        headers: parts.headers,
         body,
     }
 }
