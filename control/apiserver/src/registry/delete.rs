@@ -72,16 +72,7 @@ impl Registry {
                     uid,
                 });
             }
-            let written = if gone {
-                self.storage
-                    .delete(resource.kind, key, entry.revision)
-                    .await?
-            } else {
-                self.storage
-                    .update(resource.kind, key, entry.revision, value.clone())
-                    .await?
-            };
-            if let Ok(revision) = written {
+            if let Some(revision) = self.write(resource, &entry, &value, gone).await? {
                 if gone {
                     self.admission.release(old.as_ref());
                 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use euston_api::field::ErrorList;
 
 use super::object::{AnyObject, BoxObject};
@@ -117,16 +118,7 @@ impl Registry {
                     warnings,
                 });
             }
-            let written = if gone {
-                self.storage
-                    .delete(resource.kind, key, entry.revision)
-                    .await?
-            } else {
-                self.storage
-                    .update(resource.kind, key, entry.revision, value.clone())
-                    .await?
-            };
-            if let Ok(revision) = written {
+            if let Some(revision) = self.write(resource, &entry, &value, gone).await? {
                 reserved.keep();
                 if gone {
                     self.admission.release(new.as_ref());
@@ -143,6 +135,24 @@ impl Registry {
             }
         }
         Err(resource.stale(name_of(key)))
+    }
+
+    /// Puts `value` in the place of `entry`, or removes it if it is `gone`. `None` if
+    /// another write came first.
+    pub(super) async fn write(
+        &self,
+        resource: Resource<'_>,
+        entry: &Entry,
+        value: &Bytes,
+        gone: bool,
+    ) -> Result<Option<u64>> {
+        let (kind, key, at) = (resource.kind, &entry.key, entry.revision);
+        let written = if gone {
+            self.storage.delete(kind, key, at).await?
+        } else {
+            self.storage.update(kind, key, at, value.clone()).await?
+        };
+        Ok(written.ok())
     }
 
     fn settle(
