@@ -24,16 +24,22 @@ mod command;
 mod config;
 mod error;
 mod kv;
+mod member;
 mod mvcc;
 mod node;
 mod store;
+mod transport;
 mod txn;
 mod watch;
 
 pub use config::Config;
 pub use error::{Error, OpenError, StopCause};
 pub use kv::{Event, EventKind, KeyRange, KeyValue, Revision};
+pub use member::Member;
 pub use store::Store;
+pub use transport::{
+    Delivery, Inbox, InboxError, InboxSink, SnapshotIn, SnapshotOut, SnapshotSink, Transport,
+};
 pub use txn::{
     Compare, CompareOp, Consistency, Op, OpResponse, RangeRequest, RangeResponse, Txn, TxnResponse,
 };
