@@ -28,7 +28,7 @@ pub(super) struct DataDir {
 
 /// Who a member is.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct Member {
+pub(super) struct Identity {
     /// Distinguishes groups, so that a member of one is never taken for a member of another. Random, not 0.
     #[prost(fixed64, tag = "1")]
     pub(super) cluster_id: u64,
@@ -38,6 +38,9 @@ pub(super) struct Member {
     /// The member's name.
     #[prost(string, tag = "3")]
     pub(super) name: String,
+    /// It joined a running group, and begins with a snapshot from another member.
+    #[prost(bool, tag = "4")]
+    pub(super) joining: bool,
 }
 
 impl DataDir {
@@ -92,7 +95,7 @@ impl DataDir {
     }
 
     /// Reads who the directory belongs to; `None` if it is new.
-    pub(super) fn member(&self) -> Result<Option<Member>, OpenError> {
+    pub(super) fn identity(&self) -> Result<Option<Identity>, OpenError> {
         let path = self.member_path();
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -133,15 +136,15 @@ impl DataDir {
                 supported: MEMBER_FORMAT,
             });
         }
-        Member::decode(body)
+        Identity::decode(body)
             .map(Some)
             .map_err(|error| corrupt(&error.to_string()))
     }
 
     /// Makes the directory a member's.
-    pub(super) fn set_member(&self, member: &Member) -> Result<(), OpenError> {
+    pub(super) fn set_identity(&self, identity: &Identity) -> Result<(), OpenError> {
         let path = self.member_path();
-        let body = member.encode_to_vec();
+        let body = identity.encode_to_vec();
         let mut bytes = MEMBER_MAGIC.to_vec();
         bytes.extend_from_slice(&MEMBER_FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(crc32fast::hash(&body) ^ MEMBER_FORMAT).to_le_bytes());

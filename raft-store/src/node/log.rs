@@ -7,13 +7,16 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use raft_engine::{Command, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 
 use super::audit::audit;
+use super::core::{Disk, snapshot_of};
 use super::dir::sync_dir;
 use super::fs::{DiskHealth, LogFileSystem};
+use super::snapshot::Meta;
+use crate::command as commands;
 use crate::error::{OpenError, StopCause};
 
 /// raft-engine keeps many logs; this group's has this number.
@@ -59,8 +62,21 @@ pub(super) struct RaftLog {
     truncated: Position,
     last: Position,
     snapshot: Position,
+    /// Bytes of entries written since they were last asked about.
+    added_bytes: u64,
+    applied: Position,
     hard_state: HardState,
+    /// As of `applied`.
     conf_state: ConfState,
+}
+
+/// How a log relates to the snapshot it is opened behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It holds what followed the snapshot.
+    Continue,
+    /// The snapshot came from another member and takes the place of whatever is in the log.
+    Anew,
 }
 
 impl RaftLog {
@@ -70,6 +86,7 @@ impl RaftLog {
         health: Arc<DiskHealth>,
         snapshot: Position,
         conf_state: ConfState,
+        opening: Opening,
     ) -> Result<Self, OpenError> {
         audit(dir)?;
         let config = raft_engine::Config {
@@ -116,21 +133,23 @@ impl RaftLog {
             });
         let last_index = engine.last_index(GROUP).unwrap_or(truncated.index);
         let first_index = engine.first_index(GROUP).unwrap_or(last_index + 1);
-        if truncated.index > snapshot.index || first_index > truncated.index + 1 {
-            return Err(corrupt(format!(
-                "entries {} to {} are missing between the snapshot and the log",
-                snapshot.index + 1,
-                first_index.max(truncated.index + 1) - 1
-            )));
+        if opening == Opening::Continue {
+            if truncated.index > snapshot.index || first_index > truncated.index + 1 {
+                return Err(corrupt(format!(
+                    "entries {} to {} are missing between the snapshot and the log",
+                    snapshot.index + 1,
+                    first_index.max(truncated.index + 1) - 1
+                )));
+            }
+            if last_index < snapshot.index.max(hard_state.commit) {
+                return Err(corrupt(format!(
+                    "the log ends at entry {last_index}, but entry {} was once committed",
+                    snapshot.index.max(hard_state.commit)
+                )));
+            }
+            hard_state.commit = hard_state.commit.max(snapshot.index);
+            hard_state.term = hard_state.term.max(snapshot.term);
         }
-        if last_index < snapshot.index.max(hard_state.commit) {
-            return Err(corrupt(format!(
-                "the log ends at entry {last_index}, but entry {} was once committed",
-                snapshot.index.max(hard_state.commit)
-            )));
-        }
-        hard_state.commit = hard_state.commit.max(snapshot.index);
-        hard_state.term = hard_state.term.max(snapshot.term);
         let mut log = Self {
             engine: Arc::new(engine),
             health,
@@ -140,9 +159,15 @@ impl RaftLog {
             truncated,
             last: truncated,
             snapshot,
+            added_bytes: 0,
+            applied: snapshot,
             hard_state,
             conf_state,
         };
+        if opening == Opening::Anew {
+            log.begin_anew(snapshot).map_err(OpenError::Stopped)?;
+            return Ok(log);
+        }
         log.last = Position {
             index: last_index,
             term: log
@@ -152,12 +177,34 @@ impl RaftLog {
         Ok(log)
     }
 
-    /// Reads every entry behind the snapshot, in order, and checks that they follow one another.
-    pub(super) fn replay(
-        &mut self,
-        mut visit: impl FnMut(&Entry) -> Result<(), String>,
-    ) -> Result<(), OpenError> {
+    /// Empties the log; it goes on behind a snapshot.
+    fn begin_anew(&mut self, snapshot: Position) -> Result<(), StopCause> {
+        self.hard_state.commit = snapshot.index;
+        self.hard_state.term = self.hard_state.term.max(snapshot.term);
+        let truncated = Entry {
+            index: snapshot.index,
+            term: snapshot.term,
+            ..Entry::default()
+        };
+        let mut batch = LogBatch::with_capacity(3);
+        batch.add_command(GROUP, Command::Clean);
+        batch
+            .put_message(GROUP, HARD_STATE_KEY.to_vec(), &self.hard_state)
+            .and_then(|()| batch.put_message(GROUP, TRUNCATED_KEY.to_vec(), &truncated))
+            .map_err(|error| self.failed("encoding for the log in", error))?;
+        self.write(&mut batch, true)?;
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.truncated = snapshot;
+        self.last = snapshot;
+        self.snapshot = snapshot;
+        Ok(())
+    }
+
+    /// Reads every entry behind the snapshot, in order, and checks that they follow one another. Returns their bytes.
+    pub(super) fn check(&mut self) -> Result<u64, OpenError> {
         let mut before = self.snapshot;
+        let mut bytes = 0;
         while before.index < self.last.index {
             let mut entries = Vec::new();
             let read = self.engine.fetch_entries_to::<Entries>(
@@ -167,9 +214,8 @@ impl RaftLog {
                 Some(REPLAY_BYTES),
                 &mut entries,
             );
-            let file = self.dir.clone();
             let corrupt = |what: String| OpenError::Corrupt {
-                file: file.to_path_buf(),
+                file: self.dir.to_path_buf(),
                 what,
             };
             if let Err(error) = read {
@@ -189,59 +235,19 @@ impl RaftLog {
                     index: entry.index,
                     term: entry.term,
                 };
-                visit(&entry).map_err(|what| corrupt(format!("entry {}: {what}", entry.index)))?;
-                self.remember(entry);
-            }
-            self.forget(before.index.min(self.hard_state.commit));
-        }
-        Ok(())
-    }
-
-    /// Writes entries and the hard state. With entries, or if `sync` is set, they are durable when it returns.
-    pub(super) fn append(
-        &mut self,
-        entries: &[Entry],
-        hard_state: Option<&HardState>,
-        sync: bool,
-    ) -> Result<(), StopCause> {
-        if let Some(hard_state) = hard_state {
-            self.hard_state = hard_state.clone();
-        }
-        if entries.is_empty() && hard_state.is_none() {
-            return Ok(());
-        }
-        let mut batch = LogBatch::with_capacity(2);
-        batch
-            .add_entries::<Entries>(GROUP, entries)
-            .and_then(|()| batch.put_message(GROUP, HARD_STATE_KEY.to_vec(), &self.hard_state))
-            .map_err(|error| self.failed("encoding for the log in", error))?;
-        self.write(&mut batch, sync || !entries.is_empty())?;
-        if let Some(first) = entries.first() {
-            while self
-                .cache
-                .back()
-                .is_some_and(|entry| entry.index >= first.index)
-            {
-                self.cache_bytes -= self.cache.pop_back().as_ref().map_or(0, entry_bytes);
-            }
-            for entry in entries {
-                self.remember(entry.clone());
-                self.last = Position {
-                    index: entry.index,
-                    term: entry.term,
-                };
+                // Changes of the group and what Raft adds by itself are not commands.
+                if entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty() {
+                    commands::Command::decode(&entry.data)
+                        .map_err(|error| corrupt(format!("entry {}: {error}", entry.index)))?;
+                }
+                bytes += entry_bytes(&entry) as u64;
             }
         }
-        Ok(())
-    }
-
-    /// Notes how far the log is committed; it is written along with the next entries.
-    pub(super) fn set_commit(&mut self, commit: u64) {
-        self.hard_state.commit = commit;
+        Ok(bytes)
     }
 
     /// Lets go of what was applied and need not stay in memory.
-    pub(super) fn forget(&mut self, applied: u64) {
+    fn forget(&mut self, applied: u64) {
         while self.cache_bytes > CACHE_BYTES
             && self
                 .cache
@@ -285,16 +291,17 @@ impl RaftLog {
         self.engine.clone()
     }
 
+    /// Bytes of entries written since the last call.
+    pub(super) fn take_added_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.added_bytes)
+    }
+
     pub(super) fn conf_state(&self) -> &ConfState {
         &self.conf_state
     }
 
     pub(super) fn committed(&self) -> u64 {
         self.hard_state.commit
-    }
-
-    pub(super) fn last_index_written(&self) -> u64 {
-        self.last.index
     }
 
     fn write(&self, batch: &mut LogBatch, sync: bool) -> Result<(), StopCause> {
@@ -335,6 +342,62 @@ impl RaftLog {
 /// Memory that an entry takes, about.
 pub(super) fn entry_bytes(entry: &Entry) -> usize {
     size_of::<Entry>() + entry.data.len() + entry.context.len()
+}
+
+impl Disk for RaftLog {
+    fn append(
+        &mut self,
+        entries: &[Entry],
+        hard_state: Option<&HardState>,
+        sync: bool,
+    ) -> Result<(), StopCause> {
+        if let Some(hard_state) = hard_state {
+            self.hard_state = hard_state.clone();
+        }
+        if entries.is_empty() && hard_state.is_none() {
+            return Ok(());
+        }
+        let mut batch = LogBatch::with_capacity(2);
+        batch
+            .add_entries::<Entries>(GROUP, entries)
+            .and_then(|()| batch.put_message(GROUP, HARD_STATE_KEY.to_vec(), &self.hard_state))
+            .map_err(|error| self.failed("encoding for the log in", error))?;
+        self.write(&mut batch, sync || !entries.is_empty())?;
+        if let Some(first) = entries.first() {
+            while self
+                .cache
+                .back()
+                .is_some_and(|entry| entry.index >= first.index)
+            {
+                self.cache_bytes -= self.cache.pop_back().as_ref().map_or(0, entry_bytes);
+            }
+            for entry in entries {
+                self.added_bytes += entry_bytes(entry) as u64;
+                self.remember(entry.clone());
+                self.last = Position {
+                    index: entry.index,
+                    term: entry.term,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn set_commit(&mut self, commit: u64) {
+        self.hard_state.commit = commit;
+    }
+
+    fn set_applied(&mut self, applied: Position, conf_state: Option<ConfState>) {
+        self.applied = applied;
+        if let Some(conf_state) = conf_state {
+            self.conf_state = conf_state;
+        }
+        self.forget(applied.index);
+    }
+
+    fn install(&mut self, snapshot: &Meta) -> Result<(), StopCause> {
+        self.begin_anew(snapshot.position)
+    }
 }
 
 impl Storage for RaftLog {
@@ -411,8 +474,11 @@ impl Storage for RaftLog {
     }
 
     fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        // Asked for on behalf of a member that lags behind the log; a group of one has none.
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+        // On behalf of a member that lags behind the log. The content is added when the message is sent.
+        if self.applied.index == 0 {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
+        Ok(snapshot_of(self.applied, &self.conf_state))
     }
 }
 

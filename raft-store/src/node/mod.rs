@@ -1,12 +1,24 @@
 //! A member: the thread that owns Raft, and what it shares with the handles.
+//!
+//! ```text
+//! Store, Inbox -> Request -> driver -> core -> log, state
+//!                               `---- outlet -> Transport -> other members
+//! ```
 
 mod audit;
+mod change;
 mod chores;
+mod core;
 mod dir;
 mod driver;
+mod frame;
 mod fs;
+mod inbox;
 mod log;
 mod logger;
+mod outlet;
+mod proposals;
+mod reads;
 mod snapshot;
 mod start;
 #[cfg(test)]
@@ -15,84 +27,118 @@ mod tests;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::error::{Error, StopCause};
 use crate::kv::Revision;
-use crate::mvcc::State;
-use crate::txn::TxnResponse;
+use crate::mvcc::{Outcome, State};
 use crate::watch::Hub;
 
+pub(crate) use change::MemberChange;
+pub(crate) use frame::{Answer, Question};
+pub(crate) use inbox::CoreInbox;
+pub(crate) use snapshot::Backup;
 pub(crate) use start::{Opened, open};
 
-/// A place in the request queue, given back when the request is answered.
+/// A place in a queue, given back when what it was for is done.
 pub(crate) type Room = OwnedSemaphorePermit;
 
-/// What the handles ask of the thread.
+/// What the thread is asked.
 pub(crate) enum Request {
     /// Append a command to the log, apply it, answer.
     Propose {
         entry: Vec<u8>,
         reply: Reply,
-        _room: Room,
+        room: Room,
+    },
+    /// Change the group, answer when that is done.
+    Change {
+        change: MemberChange,
+        reply: Reply,
+        room: Room,
     },
     /// Find a revision that a linearizable read must reach, and answer when it is applied.
     ReadIndex {
         reply: oneshot::Sender<Result<Revision, Error>>,
+        room: Room,
+    },
+    /// Ask the leader.
+    Ask {
+        question: Question,
+        reply: oneshot::Sender<Result<Answer, Error>>,
+    },
+    /// Frames have arrived from a member.
+    Frames {
+        from: u64,
+        frames: Vec<frame::Frame>,
         _room: Room,
     },
+    /// A snapshot has arrived whole, and is durable under a name of its own.
+    Snapshot {
+        arrived: Box<core::Arrived>,
+        done: std::sync::mpsc::SyncSender<()>,
+    },
+    /// A snapshot that was sent has been taken, or not.
+    SnapshotSent { to: u64, taken: bool },
+    /// Frames to a member are being lost.
+    Unreachable(u64),
+    /// A member says that this one was removed.
+    ToldRemoved { by: u64 },
     /// Answer what is under way and end.
     Shutdown,
 }
 
 /// Where the outcome of a command goes. Nobody may be listening any more; the command is applied all the same.
-pub(crate) enum Reply {
-    Txn(oneshot::Sender<Result<TxnResponse, Error>>),
-    Compact(oneshot::Sender<Result<(), Error>>),
-}
-
-/// What a command came to.
-enum Outcome {
-    Txn(Result<TxnResponse, Error>),
-    Compact(Result<(), Error>),
-}
+pub(crate) struct Reply(pub(crate) oneshot::Sender<Result<Outcome, Error>>);
 
 impl Reply {
-    /// Gives a command's outcome to who asked for it. Both are of the kind of the command.
-    fn answer(self, outcome: Outcome) {
-        match (self, outcome) {
-            (Self::Txn(reply), Outcome::Txn(outcome)) => drop(reply.send(outcome)),
-            (Self::Compact(reply), Outcome::Compact(outcome)) => drop(reply.send(outcome)),
-            (Self::Txn(_), Outcome::Compact(_)) | (Self::Compact(_), Outcome::Txn(_)) => {}
-        }
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn answer(self, outcome: Result<Outcome, Error>) {
+        drop(self.0.send(outcome));
     }
 
     fn fail(self, error: Error) {
-        match self {
-            Self::Txn(reply) => drop(reply.send(Err(error))),
-            Self::Compact(reply) => drop(reply.send(Err(error))),
-        }
+        self.answer(Err(error));
     }
+}
+
+/// Where a member stands, as Raft sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RaftStatus {
+    pub(crate) leader: Option<u64>,
+    pub(crate) term: u64,
+    pub(crate) last_index: u64,
+    pub(crate) applied_index: u64,
 }
 
 /// What the thread shares with handles, watchers and the hub.
 pub(crate) struct Shared {
+    pub(crate) cluster_id: u64,
+    pub(crate) member_id: u64,
     /// Written by the thread alone, for the time of one command; read for the time of a clone.
     pub(crate) state: RwLock<State>,
     /// The applied revision. Also touched when the member stops, to wake those who wait for it.
     pub(crate) applied: watch::Sender<Revision>,
     pub(crate) hub: Hub,
+    status: Mutex<RaftStatus>,
     stopped: OnceLock<StopCause>,
     sole_voter: AtomicBool,
 }
 
 impl Shared {
-    fn new(state: State) -> Self {
+    fn new(cluster_id: u64, member_id: u64, state: State) -> Self {
         Self {
+            cluster_id,
+            member_id,
             applied: watch::Sender::new(state.revision()),
             state: RwLock::new(state),
             hub: Hub::default(),
+            status: Mutex::default(),
             stopped: OnceLock::new(),
             sole_voter: AtomicBool::new(false),
         }
@@ -108,9 +154,26 @@ impl Shared {
         self.sole_voter.load(Ordering::Acquire)
     }
 
+    pub(crate) fn status(&self) -> RaftStatus {
+        *self.status.lock()
+    }
+
+    fn set_sole_voter(&self, sole: bool) {
+        self.sole_voter.store(sole, Ordering::Release);
+    }
+
+    fn set_status(&self, status: RaftStatus) {
+        *self.status.lock() = status;
+    }
+
     fn stop(&self, cause: StopCause) {
         // The first cause is the one that matters.
         let _ = self.stopped.set(cause);
         self.applied.send_modify(|_| {});
     }
+}
+
+/// A command, encoded, as it is proposed.
+fn command(entry: Vec<u8>) -> frame::Proposal {
+    frame::Proposal::Command(Bytes::from(entry))
 }

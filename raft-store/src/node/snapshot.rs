@@ -12,6 +12,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 
 use bytes::Bytes;
 use prost::Message;
@@ -19,19 +21,21 @@ use raft::eraftpb::ConfState;
 
 use super::dir::{sync_dir, write_whole};
 use super::log::Position;
-use crate::error::OpenError;
+use crate::error::{OpenError, StopCause};
 use crate::kv::KeyValue;
 use crate::mvcc::{Change, Restore, State};
 
 const MAGIC: &[u8; 8] = b"EUSTSNAP";
 const FORMAT: u32 = 1;
 const EXTENSION: &str = "snapshot";
+/// Of a snapshot from another member while log and state are being replaced by it.
+const INSTALLING: &str = "installing";
 /// Blocks are closed at about this size.
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     pub(super) cluster_id: u64,
     /// The last entry whose effect is in it.
     pub(super) position: Position,
@@ -78,50 +82,193 @@ pub(super) fn write(
     Ok(bytes)
 }
 
-/// Reads the newest snapshot; `None` if there is none.
-pub(super) fn load(dir: &Path) -> Result<Option<Loaded>, OpenError> {
+/// Finds the newest snapshot; `None` if there is none.
+pub(super) fn newest(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     let snapshots = list(dir).map_err(OpenError::io("listing", dir))?;
     // The names sort by index.
-    let Some(path) = snapshots.into_iter().max() else {
-        return Ok(None);
-    };
-    let file = File::open(&path).map_err(OpenError::io("opening", &path))?;
+    Ok(snapshots.into_iter().max())
+}
+
+/// Reads a snapshot.
+pub(super) fn read(path: &Path) -> Result<Loaded, OpenError> {
+    let file = File::open(path).map_err(OpenError::io("opening", path))?;
     let left = file
         .metadata()
-        .map_err(OpenError::io("measuring", &path))?
+        .map_err(OpenError::io("measuring", path))?
         .len();
     let mut reader = Reader {
         input: BufReader::with_capacity(BLOCK_BYTES, file),
         left,
     };
     match reader.read_state() {
-        Ok((meta, state)) => Ok(Some(Loaded {
+        Ok((meta, state)) => Ok(Loaded {
             meta,
             state,
             bytes: left,
-        })),
+        }),
         Err(Unreadable::Format(found)) => Err(OpenError::UnknownFormat {
-            file: path,
+            file: path.to_owned(),
             found,
             supported: FORMAT,
         }),
-        Err(Unreadable::Corrupt(what)) => Err(OpenError::Corrupt { file: path, what }),
+        Err(Unreadable::Corrupt(what)) => Err(OpenError::Corrupt {
+            file: path.to_owned(),
+            what,
+        }),
         Err(Unreadable::Io(error)) => Err(OpenError::io("reading", path)(error)),
     }
 }
 
+/// Makes a snapshot that was taken in from another member the one of this member. The log is begun anew by `install`
+/// in the middle of it: until then the snapshot has a name of its own, by which a start after a crash knows that it has to
+/// go on from here.
+pub(super) fn keep(
+    received: &Path,
+    position: Position,
+    install: &mut dyn FnMut() -> Result<(), StopCause>,
+) -> Result<(), StopCause> {
+    let installing = received.with_file_name(format!(
+        "{:016x}-{:016x}.{INSTALLING}",
+        position.index, position.term
+    ));
+    rename(received, &installing)?;
+    install()?;
+    finish_keeping(&installing)
+}
+
+/// The last step of [`keep`]: what is installed becomes the newest snapshot.
+pub(super) fn finish_keeping(installing: &Path) -> Result<(), StopCause> {
+    rename(installing, &installing.with_extension(EXTENSION))
+}
+
+/// A snapshot whose installation a crash interrupted.
+pub(super) fn interrupted(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let found = list_of(dir, INSTALLING).map_err(OpenError::io("listing", dir))?;
+    Ok(found.into_iter().max())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StopCause> {
+    fs::rename(from, to)
+        .and_then(|()| sync_dir(to.parent().unwrap_or(Path::new("."))))
+        .map_err(|error| StopCause::Disk {
+            what: format!("renaming {} to {}", from.display(), to.display()),
+            error: error.to_string().into(),
+        })
+}
+
 fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    list_of(dir, EXTENSION)
+}
+
+fn list_of(dir: &Path, wanted: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(dir)? {
         let path = file?.path();
         if path
             .extension()
-            .is_some_and(|extension| extension == EXTENSION)
+            .is_some_and(|extension| extension == wanted)
         {
             found.push(path);
         }
     }
     Ok(found)
+}
+
+/// A snapshot as a stream: the bytes of its file, in chunks of about 1 MiB. Getting the next one may block; they are made
+/// no faster than they are taken.
+pub struct Backup {
+    source: Option<(Meta, State)>,
+    bytes_about: u64,
+    chunks: Option<Receiver<io::Result<Bytes>>>,
+}
+
+impl Backup {
+    pub(crate) fn new(meta: Meta, state: State) -> Self {
+        Self {
+            bytes_about: state.db_bytes(),
+            source: Some((meta, state)),
+            chunks: None,
+        }
+    }
+
+    /// About how many bytes it will be.
+    pub fn bytes_about(&self) -> u64 {
+        self.bytes_about
+    }
+
+    fn start((meta, state): (Meta, State)) -> io::Result<Receiver<io::Result<Bytes>>> {
+        let (sender, chunks) = mpsc::sync_channel(2);
+        thread::Builder::new()
+            .name("raft-backup".to_owned())
+            .spawn(move || {
+                let out = Chunks {
+                    sender: sender.clone(),
+                    chunk: Vec::new(),
+                };
+                let mut writer = Writer {
+                    out,
+                    end: proto::End::default(),
+                    bytes: 0,
+                    cancelled: &AtomicBool::new(false),
+                };
+                let written = writer
+                    .write_state(&meta, &state)
+                    .and_then(|()| writer.out.flush());
+                if let Err(error) = written {
+                    // Fails where nobody takes it any more, which ended the writing in the first place.
+                    let _ = sender.send(Err(error));
+                }
+            })?;
+        Ok(chunks)
+    }
+}
+
+impl Iterator for Backup {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(source) = self.source.take() {
+            match Self::start(source) {
+                Ok(chunks) => self.chunks = Some(chunks),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.chunks.as_ref()?.recv().ok()
+    }
+}
+
+impl std::fmt::Debug for Backup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup")
+            .field("bytes_about", &self.bytes_about)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands on what is written, a chunk at a time.
+struct Chunks {
+    sender: SyncSender<io::Result<Bytes>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= BLOCK_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::take(&mut self.chunk);
+        self.sender
+            .send(Ok(chunk.into()))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
 }
 
 struct Writer<'a, W> {

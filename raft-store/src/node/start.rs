@@ -1,28 +1,35 @@
-//! Opening a member: recovery, and the election of a group of one.
+//! Opening a member: its identity, recovery, and the election of a group of one.
 
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use raft::eraftpb::ConfState;
 use raft::RawNode;
-use raft::eraftpb::{ConfState, EntryType};
 use tokio::sync::{oneshot, watch};
 
 use super::chores::Chores;
-use super::dir::{DataDir, Member};
+use super::core::{
+    Core, ELECTION_TICKS_MAX, ELECTION_TICKS_MIN, HEARTBEAT_TICKS, Options, broken,
+};
+use super::dir::{DataDir, Identity};
 use super::driver::{Driver, Parts};
 use super::fs::DiskHealth;
-use super::log::{Position, RaftLog, entry_bytes};
+use super::log::{Opening, Position, RaftLog};
+use super::outlet::TransportOutlet;
 use super::snapshot::{self, Loaded, Meta};
-use super::{Request, Shared, logger};
-use crate::command::Command;
-use crate::config::Config;
+use super::{CoreInbox, Request, Shared, logger};
+use crate::config::{Config, Start};
 use crate::error::{OpenError, StopCause};
+use crate::member::Member;
 use crate::mvcc::State;
+use crate::transport::Transport;
 
 /// A new group begins as if its first entry had been cut off, so that a member that joins later has to begin with a
-/// snapshot: the log alone does not say who the first member was.
+/// snapshot: the log alone does not say who the first members were.
 const BEGINNING: Position = Position { index: 1, term: 1 };
+/// Where a member stands that has joined and not heard from the group yet.
+const NOWHERE: Position = Position { index: 0, term: 0 };
 
 /// Committed entries handed to the state machine at a time.
 const APPLY_BYTES: u64 = 16 << 20;
@@ -30,23 +37,24 @@ const APPLY_BYTES: u64 = 16 << 20;
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Messages under way to another member before the first is acknowledged.
 const MESSAGES_INFLIGHT: usize = 256;
-/// Ticks without a word from the leader before an election.
-const ELECTION_TICKS: usize = 10;
 
 /// A member that is ready.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: Arc<CoreInbox>,
     /// Closes when the member's thread has ended and let go of the data directory.
     pub(crate) ended: watch::Receiver<()>,
     #[cfg(test)]
     pub(super) health: Arc<DiskHealth>,
 }
 
-/// Starts the thread of a member, which recovers and then serves `inbox`.
+/// Starts the thread of a member, which recovers and then serves `inbox`, whose other end is `requests`.
 ///
 /// One thread does both, and serves one member only: see [`super::chores`] for why.
 pub(crate) async fn open(
     config: Config,
+    transport: Arc<dyn Transport>,
+    requests: mpsc::Sender<Request>,
     inbox: mpsc::Receiver<Request>,
 ) -> Result<Opened, OpenError> {
     let (report, opened) = oneshot::channel();
@@ -57,14 +65,16 @@ pub(crate) async fn open(
         .spawn(move || {
             // Dropped last, after the driver and with it the data directory.
             let _ending = ending;
-            match recover(&config, inbox) {
-                Ok(mut driver) => {
+            match recover(&config, transport, &requests, inbox) {
+                Ok((mut driver, inbox)) => {
                     let opened = Opened {
                         shared: driver.shared(),
+                        inbox: Arc::new(inbox),
                         ended,
                         #[cfg(test)]
                         health: driver.health(),
                     };
+                    drop(requests);
                     // If nobody waits for it any more, the inbox is closed and the driver ends at once.
                     let _ = report.send(Ok(opened));
                     driver.run();
@@ -80,42 +90,24 @@ pub(crate) async fn open(
     })
 }
 
-fn recover(config: &Config, inbox: mpsc::Receiver<Request>) -> Result<Driver, OpenError> {
+fn recover(
+    config: &Config,
+    transport: Arc<dyn Transport>,
+    requests: &mpsc::Sender<Request>,
+    inbox: mpsc::Receiver<Request>,
+) -> Result<(Driver, CoreInbox), OpenError> {
     let dir = DataDir::take(&config.data_dir)?;
-    let member = match dir.member()? {
-        Some(member) if member.name == config.name => member,
-        Some(member) => {
-            return Err(OpenError::Config {
-                what: format!(
-                    "the data directory {} belongs to the member {:?}, not to {:?}",
-                    config.data_dir.display(),
-                    member.name,
-                    config.name
-                ),
-            });
-        }
-        None => found(&dir, config)?,
+    let identity = match dir.identity()? {
+        Some(identity) => identity,
+        None => begin(&dir, config)?,
     };
-    let Some(Loaded {
+    check_identity(&identity, config)?;
+    let (loaded, opening) = load(&dir, &identity)?;
+    let Loaded {
         meta,
-        mut state,
+        state,
         bytes: snapshot_bytes,
-    }) = snapshot::load(&dir.snapshots())?
-    else {
-        return Err(OpenError::Corrupt {
-            file: dir.snapshots(),
-            what: "a member always has a snapshot, but there is none".to_owned(),
-        });
-    };
-    if meta.cluster_id != member.cluster_id {
-        return Err(OpenError::Corrupt {
-            file: dir.snapshots(),
-            what: format!(
-                "the snapshot is of the group {:016x}, this member of {:016x}",
-                meta.cluster_id, member.cluster_id
-            ),
-        });
-    }
+    } = loaded;
 
     let health = Arc::new(DiskHealth::default());
     let mut log = RaftLog::open(
@@ -123,92 +115,285 @@ fn recover(config: &Config, inbox: mpsc::Receiver<Request>) -> Result<Driver, Op
         health.clone(),
         meta.position,
         meta.conf_state.clone(),
+        opening,
     )?;
+    if opening == Opening::Anew
+        && let Some(interrupted) = snapshot::interrupted(&dir.snapshots())?
+    {
+        snapshot::finish_keeping(&interrupted).map_err(OpenError::Stopped)?;
+    }
+    let log_bytes = log.check()?;
     let committed = log.committed();
-    let mut log_bytes = 0;
-    log.replay(|entry| {
-        log_bytes += entry_bytes(entry) as u64;
-        if entry.get_entry_type() != EntryType::EntryNormal {
-            return Err("it changes the group's members, which this version cannot".to_owned());
-        }
-        if entry.data.is_empty() {
-            return Ok(());
-        }
-        let command = Command::decode(&entry.data).map_err(|error| error.to_string())?;
-        // What is not committed yet stays with Raft, which decides about it.
-        if entry.index <= committed {
-            replay(&mut state, command);
-        }
-        Ok(())
+    let sole_voter = log.conf_state().voters == [identity.member_id];
+    let raft = RawNode::new(
+        &raft_config(identity.member_id, meta.position.index),
+        log,
+        &logger::logger(),
+    )
+    .map_err(|error| {
+        OpenError::Stopped(broken(format!(
+            "Raft does not accept what was recovered: {error}"
+        )))
     })?;
+    let shared = Arc::new(Shared::new(identity.cluster_id, identity.member_id, state));
+    let mut core = Core::new(
+        raft,
+        identity.cluster_id,
+        shared.clone(),
+        TransportOutlet::new(transport, requests.clone()),
+        Options {
+            history_bytes_max: config.history_bytes_max,
+            history_revisions_max: config.history_revisions_max,
+            seed: rand::random(),
+        },
+        meta.position,
+    );
+    // All that is known to be committed is applied before anyone can look.
+    core.process().map_err(OpenError::Stopped)?;
+    if core.applied().index < committed {
+        return Err(OpenError::Stopped(broken(format!(
+            "entry {committed} is committed, but what was applied ends at {}",
+            core.applied().index
+        ))));
+    }
+    // The configuration may have changed since the snapshot.
+    let sole_voter = sole_voter && core.log().conf_state().voters == [identity.member_id];
+    if sole_voter {
+        core.lead_alone().map_err(OpenError::Stopped)?;
+    }
+    let core_inbox = CoreInbox::new(shared, requests.clone(), dir.snapshots());
+    let driver = Driver::new(Parts {
+        core,
+        cluster_id: identity.cluster_id,
+        dir,
+        chores: Chores::default(),
+        config: config.clone(),
+        inbox,
+        health,
+        log_bytes,
+        snapshot_bytes,
+    });
+    Ok((driver, core_inbox))
+}
 
-    let raft_config = raft::Config {
-        id: member.member_id,
-        applied: committed,
-        election_tick: ELECTION_TICKS,
-        heartbeat_tick: 1,
+/// How Raft is set up, in a real member and in a simulated one.
+pub(super) fn raft_config(member_id: u64, applied: u64) -> raft::Config {
+    raft::Config {
+        id: member_id,
+        applied,
+        election_tick: ELECTION_TICKS_MIN,
+        min_election_tick: ELECTION_TICKS_MIN,
+        max_election_tick: ELECTION_TICKS_MAX,
+        heartbeat_tick: HEARTBEAT_TICKS,
         max_size_per_msg: MESSAGE_BYTES,
         max_inflight_msgs: MESSAGES_INFLIGHT,
         max_committed_size_per_ready: APPLY_BYTES,
         check_quorum: true,
         pre_vote: true,
         ..raft::Config::default()
-    };
-    let broken = |error: raft::Error| {
-        OpenError::Stopped(StopCause::Broken {
-            what: format!("Raft does not accept what was recovered: {error}").into(),
-        })
-    };
-    let sole_voter = log.conf_state().voters == [member.member_id];
-    let raft = RawNode::new(&raft_config, log, &logger::logger()).map_err(broken)?;
-    let mut driver = Driver::new(Parts {
-        raft,
-        dir,
-        cluster_id: member.cluster_id,
-        shared: Arc::new(Shared::new(state)),
-        chores: Chores::default(),
-        config: config.clone(),
-        inbox,
-        health,
-        applied: committed,
-        log_bytes,
-        snapshot_bytes,
-    });
-    if sole_voter {
-        driver.lead_alone().map_err(OpenError::Stopped)?;
     }
-    Ok(driver)
 }
 
-/// Applies a command once more. What it answered was answered the first time.
-fn replay(state: &mut State, command: Command) {
-    match command {
-        Command::Txn(txn) => drop(state.apply(&txn)),
-        Command::Compact(at) => drop(state.compact(at)),
+fn check_identity(identity: &Identity, config: &Config) -> Result<(), OpenError> {
+    let dir = config.data_dir.display();
+    if identity.name != config.name {
+        return Err(OpenError::Config {
+            what: format!(
+                "the data directory {dir} belongs to the member {:?}, not to {:?}",
+                identity.name, config.name
+            ),
+        });
     }
-    while state.sweep(usize::MAX) {}
+    let expected = match &config.start {
+        // What a member was once told to begin with need not be said again.
+        Start::Alone => None,
+        Start::Group { token, members } => {
+            let (cluster_id, members) = group(token, members);
+            let me = members.iter().find(|member| member.name == config.name);
+            // Members that joined later are not in the list that the group began with.
+            me.filter(|me| me.id == identity.member_id)
+                .map(|me| (cluster_id, me.id))
+        }
+        Start::Join {
+            cluster_id,
+            member_id,
+            ..
+        } => Some((*cluster_id, *member_id)),
+    };
+    if let Some((cluster_id, member_id)) = expected
+        && (cluster_id, member_id) != (identity.cluster_id, identity.member_id)
+    {
+        return Err(OpenError::Config {
+            what: format!(
+                "the data directory {dir} belongs to the member {:016x} of the group {:016x}, not to {member_id:016x} of {cluster_id:016x}",
+                identity.member_id, identity.cluster_id
+            ),
+        });
+    }
+    Ok(())
 }
 
-/// Founds a group of one in an empty directory.
-fn found(dir: &DataDir, config: &Config) -> Result<Member, OpenError> {
-    let member = Member {
-        cluster_id: rand::random_range(1..=u64::MAX),
-        member_id: rand::random_range(1..=u64::MAX),
+/// The snapshot to go on from.
+fn load(dir: &DataDir, identity: &Identity) -> Result<(Loaded, Opening), OpenError> {
+    let snapshots = dir.snapshots();
+    let (path, opening) = match snapshot::interrupted(&snapshots)? {
+        Some(path) => (Some(path), Opening::Anew),
+        None => (snapshot::newest(&snapshots)?, Opening::Continue),
+    };
+    let Some(path) = path else {
+        if identity.joining {
+            let loaded = Loaded {
+                meta: Meta {
+                    cluster_id: identity.cluster_id,
+                    position: NOWHERE,
+                    conf_state: ConfState::default(),
+                },
+                state: State::new(),
+                bytes: 0,
+            };
+            return Ok((loaded, Opening::Continue));
+        }
+        return Err(OpenError::Corrupt {
+            file: snapshots,
+            what: "a member always has a snapshot, but there is none".to_owned(),
+        });
+    };
+    let loaded = snapshot::read(&path)?;
+    if loaded.meta.cluster_id != identity.cluster_id {
+        return Err(OpenError::Corrupt {
+            file: path,
+            what: format!(
+                "the snapshot is of the group {:016x}, this member of {:016x}",
+                loaded.meta.cluster_id, identity.cluster_id
+            ),
+        });
+    }
+    Ok((loaded, opening))
+}
+
+/// Makes an empty directory a member's.
+fn begin(dir: &DataDir, config: &Config) -> Result<Identity, OpenError> {
+    let (cluster_id, members) = match &config.start {
+        Start::Alone => {
+            let me = Member {
+                id: rand::random_range(1..=u64::MAX),
+                name: config.name.clone(),
+                ..Member::default()
+            };
+            (rand::random_range(1..=u64::MAX), vec![me])
+        }
+        Start::Group { token, members } => group(token, members),
+        Start::Join {
+            cluster_id,
+            member_id,
+            ..
+        } => {
+            let identity = Identity {
+                cluster_id: *cluster_id,
+                member_id: *member_id,
+                name: config.name.clone(),
+                joining: true,
+            };
+            dir.set_identity(&identity)?;
+            return Ok(identity);
+        }
+    };
+    let Some(me) = members.iter().find(|member| member.name == config.name) else {
+        return Err(OpenError::Config {
+            what: format!(
+                "the member {:?} is not among those that the group begins with: {}",
+                config.name,
+                members
+                    .iter()
+                    .map(|member| member.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        });
+    };
+    let identity = Identity {
+        cluster_id,
+        member_id: me.id,
         name: config.name.clone(),
-    };
-    let conf_state = ConfState {
-        voters: vec![member.member_id],
-        ..ConfState::default()
+        joining: false,
     };
     let meta = Meta {
-        cluster_id: member.cluster_id,
+        cluster_id,
         position: BEGINNING,
-        conf_state,
+        conf_state: ConfState {
+            voters: members.iter().map(|member| member.id).collect(),
+            ..ConfState::default()
+        },
     };
-    snapshot::write(&dir.snapshots(), &meta, &State::new(), &false.into()).map_err(
-        OpenError::io("writing a first snapshot to", dir.snapshots()),
-    )?;
+    let mut state = State::new();
+    for member in members {
+        state.set_member(member);
+    }
+    snapshot::write(&dir.snapshots(), &meta, &state, &false.into()).map_err(OpenError::io(
+        "writing a first snapshot to",
+        dir.snapshots(),
+    ))?;
     // Last: a directory with this file is complete.
-    dir.set_member(&member)?;
-    Ok(member)
+    dir.set_identity(&identity)?;
+    Ok(identity)
+}
+
+/// The ids of a group and its first members: the same wherever the list is the same, in whatever order.
+fn group(token: &str, members: &[(String, Vec<String>)]) -> (u64, Vec<Member>) {
+    let mut all: Vec<Member> = members
+        .iter()
+        .map(|(name, urls)| {
+            let mut peer_urls = urls.clone();
+            peer_urls.sort();
+            Member {
+                id: digest(&[&[token.to_owned(), name.clone()], &peer_urls[..]].concat()),
+                name: name.clone(),
+                peer_urls,
+                ..Member::default()
+            }
+        })
+        .collect();
+    all.sort_by_key(|member| member.id);
+    let ids: Vec<String> = all.iter().map(|member| member.id.to_string()).collect();
+    (digest(&[&[token.to_owned()], &ids[..]].concat()), all)
+}
+
+/// 64 bits of blake3 over the parts, each with its length before it; never 0, which Raft takes for nobody.
+fn digest(parts: &[String]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let bytes = hasher.finalize();
+    let (first, _) = bytes
+        .as_bytes()
+        .split_first_chunk()
+        .unwrap_or((&[0; 8], &[]));
+    u64::from_le_bytes(*first).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_list_makes_the_same_group() {
+        let list = |names: &[&str]| -> Vec<(String, Vec<String>)> {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), vec![format!("http://{name}")]))
+                .collect()
+        };
+        let one = group("t", &list(&["a", "b", "c"]));
+        assert_eq!(one, group("t", &list(&["c", "a", "b"])));
+        for other in [
+            group("u", &list(&["a", "b", "c"])),
+            group("t", &list(&["a", "b"])),
+            group("t", &list(&["a", "b", "d"])),
+        ] {
+            assert_ne!(one.0, other.0);
+        }
+        assert_ne!(one.1[0].id, group("u", &list(&["a", "b", "c"])).1[0].id);
+    }
 }
