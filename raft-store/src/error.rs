@@ -49,6 +49,43 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A put keeps the value or the lease of a key that does not exist.
+    #[error("the key {} does not exist, so there is no value or lease of it to keep", key.escape_ascii())]
+    KeyNotFound {
+        /// The key.
+        key: Bytes,
+    },
+    /// There is no such lease: never granted, revoked, or expired.
+    #[error("there is no lease {id:016x}; it may have expired")]
+    LeaseNotFound {
+        /// The lease's id.
+        id: i64,
+    },
+    /// A lease was to be granted under an id that is taken.
+    #[error("the lease {id:016x} exists already")]
+    LeaseExists {
+        /// The lease's id.
+        id: i64,
+    },
+    /// A lease was to be granted for longer than the store takes.
+    #[error("a lease of {ttl} s is too long: the store takes at most {max} s")]
+    LeaseTtl {
+        /// The seconds asked for.
+        ttl: i64,
+        /// The bound in seconds.
+        max: i64,
+    },
+    /// The store outgrew its quota; what needs room is refused until the alarm is turned off.
+    #[error(
+        "the store outgrew its quota and takes nothing that needs room: delete keys, compact, then turn the alarm off"
+    )]
+    NoSpace,
+    /// There is no such member in the group.
+    #[error("there is no member {id:016x} in the group")]
+    MemberNotFound {
+        /// The member's id.
+        id: u64,
+    },
     /// Too many requests wait for the log; nothing was written. Retry with a pause.
     #[error(
         "the store is overloaded: no place in its queue of {queue_bytes} bytes for {waited:?}; retry after a pause"

@@ -12,7 +12,7 @@ use crate::error::{Error, OpenError, StopCause};
 use crate::kv::{KeyRange, Revision};
 use crate::mvcc;
 use crate::node::{self, Request, Shared};
-use crate::txn::{Compare, Consistency, Op, RangeRequest, RangeResponse, Txn, TxnResponse};
+use crate::txn::{Consistency, RangeRequest, RangeResponse, Txn, TxnResponse};
 use crate::watch::{Hub, Watcher};
 
 /// The unit in which the request queue is accounted.
@@ -79,8 +79,10 @@ impl Store {
     /// # Errors
     /// See [`Error`], and [`Error::outcome_unknown`] for those after which the transaction may have happened.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        let config = &self.inner.config;
+        // Before the rest, which takes the longer the larger it is.
+        let bytes = txn.check_bounds(config.txn_ops_max, config.request_bytes_max)?;
         mvcc::check_txn(&txn)?;
-        let bytes = self.check_size(&txn)?;
         if txn.is_read_only() {
             // Nothing to replicate. A linearizable point to read from is all that it needs.
             self.read_index().await?;
@@ -171,41 +173,6 @@ impl Store {
         self.inner.shared.state.read().compacted()
     }
 
-    /// Refuses a transaction beyond the bounds; returns its size in bytes of keys and values.
-    fn check_size(&self, txn: &Txn) -> Result<usize, Error> {
-        let config = &self.inner.config;
-        let check = |what, size, max| {
-            if size > max {
-                Err(Error::TooLarge { what, size, max })
-            } else {
-                Ok(())
-            }
-        };
-        check(
-            "a transaction's number of conditions",
-            txn.compare.len(),
-            config.txn_ops_max,
-        )?;
-        check(
-            "a transaction's number of steps in a branch",
-            txn.success.len().max(txn.failure.len()),
-            config.txn_ops_max,
-        )?;
-        let compares = txn.compare.iter().map(compare_bytes).sum::<usize>();
-        let steps = txn
-            .success
-            .iter()
-            .chain(&txn.failure)
-            .map(op_bytes)
-            .sum::<usize>();
-        check(
-            "a transaction's size in bytes",
-            compares + steps,
-            config.request_bytes_max,
-        )?;
-        Ok(compares + steps)
-    }
-
     fn check_running(&self) -> Result<(), Error> {
         match self.inner.shared.stop_cause() {
             Some(cause) => Err(Error::Stopped { cause }),
@@ -268,25 +235,5 @@ impl std::fmt::Debug for Store {
             .field("data_dir", &self.inner.config.data_dir)
             .field("revision", &self.revision())
             .finish_non_exhaustive()
-    }
-}
-
-fn compare_bytes(compare: &Compare) -> usize {
-    let value = match compare {
-        Compare::Value { value, .. } => value.len(),
-        _ => 0,
-    };
-    compare.key().len() + value
-}
-
-fn op_bytes(op: &Op) -> usize {
-    let range_bytes = |range: &KeyRange| match range {
-        KeyRange::Key(key) | KeyRange::From(key) => key.len(),
-        KeyRange::Between { start, end } => start.len() + end.len(),
-    };
-    match op {
-        Op::Put { key, value, .. } => key.len() + value.len(),
-        Op::Delete { range, .. } => range_bytes(range),
-        Op::Range(request) => range_bytes(&request.range),
     }
 }

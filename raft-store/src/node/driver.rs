@@ -21,11 +21,12 @@ use super::dir::DataDir;
 use super::fs::DiskHealth;
 use super::log::{Position, RaftLog, entry_bytes};
 use super::snapshot::Meta;
-use super::{Outcome, Reply, Request, Room, Shared};
+use super::{Reply, Request, Room, Shared};
 use crate::command::Command;
 use crate::config::Config;
 use crate::error::{Error, StopCause};
 use crate::kv::Revision;
+use crate::mvcc::Outcome;
 
 /// Bytes of commands taken up in one turn: more would let the first wait for the last.
 const TURN_BYTES: usize = 16 << 20;
@@ -333,14 +334,9 @@ impl Driver {
         let command = Command::decode(&entry.data)
             .map_err(|error| broken(format!("entry {}: {error}", entry.index)))?;
         let mut state = self.parts.shared.state.write();
-        Ok(Some(match command {
-            Command::Txn(txn) => Outcome::Txn(state.apply(&txn)),
-            Command::Compact(at) => {
-                let outcome = state.compact(at);
-                self.sweeping |= outcome.is_ok();
-                Outcome::Compact(outcome)
-            }
-        }))
+        let outcome = state.apply_command(&command);
+        self.sweeping |= matches!(outcome, Outcome::Compact(Ok(())));
+        Ok(Some(outcome))
     }
 
     /// Who waits for this entry. Those whose entry was replaced by another leader's learn that it came to nothing.

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::error::{Error, StopCause};
 use crate::kv::Revision;
-use crate::mvcc::State;
+use crate::mvcc::{Outcome, State};
 use crate::txn::TxnResponse;
 use crate::watch::Hub;
 
@@ -52,19 +52,13 @@ pub(crate) enum Reply {
     Compact(oneshot::Sender<Result<(), Error>>),
 }
 
-/// What a command came to.
-enum Outcome {
-    Txn(Result<TxnResponse, Error>),
-    Compact(Result<(), Error>),
-}
-
 impl Reply {
     /// Gives a command's outcome to who asked for it. Both are of the kind of the command.
     fn answer(self, outcome: Outcome) {
         match (self, outcome) {
             (Self::Txn(reply), Outcome::Txn(outcome)) => drop(reply.send(outcome)),
             (Self::Compact(reply), Outcome::Compact(outcome)) => drop(reply.send(outcome)),
-            (Self::Txn(_), Outcome::Compact(_)) | (Self::Compact(_), Outcome::Txn(_)) => {}
+            (Self::Txn(_) | Self::Compact(_), _) => {}
         }
     }
 

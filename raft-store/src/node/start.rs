@@ -137,7 +137,7 @@ fn recover(config: &Config, inbox: mpsc::Receiver<Request>) -> Result<Driver, Op
         let command = Command::decode(&entry.data).map_err(|error| error.to_string())?;
         // What is not committed yet stays with Raft, which decides about it.
         if entry.index <= committed {
-            replay(&mut state, command);
+            replay(&mut state, &command);
         }
         Ok(())
     })?;
@@ -181,11 +181,8 @@ fn recover(config: &Config, inbox: mpsc::Receiver<Request>) -> Result<Driver, Op
 }
 
 /// Applies a command once more. What it answered was answered the first time.
-fn replay(state: &mut State, command: Command) {
-    match command {
-        Command::Txn(txn) => drop(state.apply(&txn)),
-        Command::Compact(at) => drop(state.compact(at)),
-    }
+fn replay(state: &mut State, command: &Command) {
+    state.apply_command(&command);
     while state.sweep(usize::MAX) {}
 }
 
