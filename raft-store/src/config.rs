@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::member::Member;
 
 /// How to open a store. [`Config::new`] fills in defaults; the fields say what they bound.
 #[derive(Clone, Debug)]
@@ -32,9 +33,38 @@ pub struct Config {
     pub snapshot_log_bytes: u64,
     /// Log entries kept behind a snapshot, for members that lag a little. Default 1,000.
     pub log_entries_kept: u64,
-    /// The length of a Raft tick: heartbeats are sent every tick, an election starts after 10 to 20 silent ones.
-    /// Default 50 ms.
+    /// The length of a Raft tick: heartbeats are sent every second one, an election starts after 8 to 13 silent ones.
+    /// Default 25 ms, which suits members in one data centre.
     pub tick: Duration,
+    /// How a new data directory begins; an existing one goes on as what it is. Default [`Start::Alone`].
+    pub start: Start,
+    /// Bytes of keys, values and history, with what they cost around them, beyond which writes that need room are
+    /// refused until keys are deleted, history compacted and the alarm turned off. 0 for no bound; default 8 GiB.
+    pub db_bytes_max: u64,
+}
+
+/// How a new data directory begins.
+#[derive(Clone, Debug, Default)]
+pub enum Start {
+    /// As a new group of this one member.
+    #[default]
+    Alone,
+    /// As one of the first members of a new group. Each is started with the same list, from which all ids follow.
+    Group {
+        /// Tells apart groups that are started with the same list.
+        token: String,
+        /// Name and peer urls of every member, this one among them.
+        members: Vec<(String, Vec<String>)>,
+    },
+    /// As a member of a running group that has been told of it ([`crate::Store::member_add`]).
+    Join {
+        /// The group.
+        cluster_id: u64,
+        /// The id that the group gave this member.
+        member_id: u64,
+        /// The members of the group, so that it can be reached.
+        members: Vec<Member>,
+    },
 }
 
 impl Config {
@@ -51,7 +81,9 @@ impl Config {
             history_revisions_max: 1_000_000,
             snapshot_log_bytes: 64 << 20,
             log_entries_kept: 1_000,
-            tick: Duration::from_millis(50),
+            tick: Duration::from_millis(25),
+            start: Start::Alone,
+            db_bytes_max: 8 << 30,
         }
     }
 

@@ -49,6 +49,66 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A put keeps the value or the lease of a key that does not exist.
+    #[error("the key {} does not exist, so there is no value or lease of it to keep", key.escape_ascii())]
+    KeyNotFound {
+        /// The key.
+        key: Bytes,
+    },
+    /// There is no such lease: never granted, revoked, or expired.
+    #[error("there is no lease {id:016x}; it may have expired")]
+    LeaseNotFound {
+        /// The lease's id.
+        id: i64,
+    },
+    /// A lease was to be granted under an id that is taken.
+    #[error("the lease {id:016x} exists already")]
+    LeaseExists {
+        /// The lease's id.
+        id: i64,
+    },
+    /// A lease was to be granted for longer than the store takes.
+    #[error("a lease of {ttl} s is too long: the store takes at most {max} s")]
+    LeaseTtl {
+        /// The seconds asked for.
+        ttl: i64,
+        /// The bound in seconds.
+        max: i64,
+    },
+    /// The store outgrew its quota; what needs room is refused until the alarm is turned off.
+    #[error(
+        "the store outgrew its quota and takes nothing that needs room: delete keys, compact, then turn the alarm off"
+    )]
+    NoSpace,
+    /// There is no such member in the group.
+    #[error("there is no member {id:016x} in the group")]
+    MemberNotFound {
+        /// The member's id.
+        id: u64,
+    },
+    /// A member was to be added whose id or peer urls are taken.
+    #[error("a member with this id or one of these peer urls is or was in the group")]
+    MemberExists,
+    /// A member was to be promoted that votes already.
+    #[error("the member {id:016x} has a vote already")]
+    NotLearner {
+        /// The member's id.
+        id: u64,
+    },
+    /// A learner was to be promoted that lags behind.
+    #[error("the learner has not caught up with the leader: try again when it has")]
+    LearnerNotReady,
+    /// The group could not go on after this change, since too few of its members are working.
+    #[error(
+        "after this change too few of the voting members would be working: start or remove those that are not, first"
+    )]
+    UnhealthyGroup,
+    /// It cannot be done just now; nothing was changed.
+    #[error("{what}: try again in a moment")]
+    Unavailable {
+        /// What is in the way.
+        what: &'static str,
+    },
     /// Too many requests wait for the log; nothing was written. Retry with a pause.
     #[error(
         "the store is overloaded: no place in its queue of {queue_bytes} bytes for {waited:?}; retry after a pause"
@@ -112,6 +172,19 @@ pub enum StopCause {
         what: String,
         /// The system's words.
         error: Arc<str>,
+    },
+    /// This member was removed from the group; its data are of no more use.
+    #[error("this member was removed from the group")]
+    Removed,
+    /// The leader knows that this member once had more of the log than it has: its data directory was lost or replaced.
+    #[error(
+        "this member had confirmed the log up to entry {confirmed}, but has only {last} entries: its data were lost or replaced; remove it from the group, empty its data directory, and add it as a new member"
+    )]
+    LostLog {
+        /// The entry it had confirmed.
+        confirmed: u64,
+        /// The last one it has.
+        last: u64,
     },
     /// The log or the state contradicts itself.
     #[error("{what}; this is a bug or damaged memory: restart this member, which replays its log")]

@@ -25,7 +25,7 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// 1 for a created key, one more with every update, 0 in the event of a deletion.
     pub version: u64,
-    /// The lease the key is attached to; 0 for none. Stored as given.
+    /// The lease the key is attached to; 0 for none. The key is deleted when the lease ends.
     pub lease: i64,
 }
 
@@ -53,6 +53,13 @@ impl Event {
     /// Whether this event brought a key into being that did not exist before.
     pub fn is_create(&self) -> bool {
         self.kind == EventKind::Put && self.prev_kv.is_none()
+    }
+
+    /// Whether the transaction of this revision had changed the key before.
+    pub(crate) fn is_second(&self, revision: Revision) -> bool {
+        self.prev_kv
+            .as_ref()
+            .is_some_and(|prev| prev.mod_revision == revision)
     }
 }
 

@@ -20,11 +20,15 @@
 //! [`Error::outcome_unknown`] is true where a write may have happened although its caller was told of a failure
 //! (a timeout, a member that stopped in the middle). Every other error means that nothing was written.
 
+#[allow(dead_code, reason = "a group of several members asks for the rest")]
 mod command;
 mod config;
 mod error;
 mod kv;
+#[allow(dead_code, reason = "as for commands")]
+mod lessor;
 mod member;
+#[allow(dead_code, reason = "as for commands")]
 mod mvcc;
 mod node;
 mod store;
@@ -32,15 +36,19 @@ mod transport;
 mod txn;
 mod watch;
 
-pub use config::Config;
+pub use config::{Config, Start};
 pub use error::{Error, OpenError, StopCause};
 pub use kv::{Event, EventKind, KeyRange, KeyValue, Revision};
-pub use member::Member;
-pub use store::Store;
+pub use lessor::{LEASE_TTL_MAX_SECONDS, LEASE_TTL_MIN_SECONDS, LeaseGranted, LeaseTtl};
+pub use member::{Alarm, Member};
+pub use mvcc::StateHash;
+pub use node::Backup;
+pub use store::{Status, Store};
 pub use transport::{
     Delivery, Inbox, InboxError, InboxSink, SnapshotIn, SnapshotOut, SnapshotSink, Transport,
 };
 pub use txn::{
-    Compare, CompareOp, Consistency, Op, OpResponse, RangeRequest, RangeResponse, Txn, TxnResponse,
+    Compare, CompareOp, CompareTarget, Consistency, Op, OpResponse, RangeRequest, RangeResponse,
+    TXN_DEPTH_MAX, Txn, TxnResponse,
 };
 pub use watch::{WatchBatch, WatchError, Watcher};

@@ -14,3 +14,12 @@ pub struct Member {
     /// Whether it is sent the log without having a vote.
     pub learner: bool,
 }
+
+/// What is wrong with a member, so that the whole group must act on it until somebody turns it off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alarm {
+    /// Its data outgrew the quota. Writes that need room are refused by all members.
+    NoSpace,
+    /// Its data contradicts that of other members.
+    Corrupt,
+}

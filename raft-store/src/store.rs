@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -11,8 +12,12 @@ use crate::config::Config;
 use crate::error::{Error, OpenError, StopCause};
 use crate::kv::{KeyRange, Revision};
 use crate::mvcc;
-use crate::node::{self, Request, Shared};
-use crate::txn::{Compare, Consistency, Op, RangeRequest, RangeResponse, Txn, TxnResponse};
+use crate::lessor::{LeaseGranted, LeaseTtl};
+use crate::member::{Alarm, Member};
+use crate::mvcc::{Outcome, StateHash};
+use crate::node::{self, Answer, Backup, MemberChange, Question, Request, Shared};
+use crate::transport::{Inbox, Transport};
+use crate::txn::{Consistency, RangeRequest, RangeResponse, Txn, TxnResponse};
 use crate::watch::{Hub, Watcher};
 
 /// The unit in which the request queue is accounted.
@@ -29,6 +34,7 @@ pub struct Store {
 
 struct Inner {
     shared: Arc<Shared>,
+    sink: Arc<node::CoreInbox>,
     /// Unbounded by itself: `room` bounds what is in it.
     requests: std::sync::mpsc::Sender<Request>,
     room: Arc<Semaphore>,
@@ -47,21 +53,48 @@ impl Store {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_in_group(config, Arc::new(node::NoTransport)).await
+    }
+
+    /// Opens a member of a group, which reaches the others through `transport`; what they send is to be delivered to
+    /// [`Store::inbox`]. An empty directory begins as [`Config::start`] says. When it returns, all that this member knew to
+    /// be committed is applied; whether the group has a leader is another matter, and requests wait for that.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open_in_group(
+        config: Config,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, OpenError> {
         config.check()?;
         let (requests, inbox) = std::sync::mpsc::channel();
-        let node::Opened { shared, ended, .. } = node::open(config.clone(), inbox).await?;
+        let node::Opened {
+            shared,
+            inbox: sink,
+            ended,
+            ..
+        } = node::open(config.clone(), transport, requests.clone(), inbox).await?;
         let applied = shared.applied.subscribe();
         tokio::spawn(Hub::run(shared.clone(), applied));
         let units = config.queue_bytes / QUEUE_UNIT_BYTES;
         Ok(Self {
             inner: Arc::new(Inner {
                 shared,
+                sink,
                 requests,
                 room: Arc::new(Semaphore::new(units)),
                 config,
                 ended,
             }),
         })
+    }
+
+    /// Where the network delivers what other members send to this one.
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(self.inner.sink.clone())
     }
 
     /// Stops the member: requests under way are answered, new ones get [`Error::Stopped`]. When it returns, the data
@@ -79,22 +112,26 @@ impl Store {
     /// # Errors
     /// See [`Error`], and [`Error::outcome_unknown`] for those after which the transaction may have happened.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        let config = &self.inner.config;
+        // Before the rest, which takes the longer the larger it is.
+        let bytes = txn.check_bounds(config.txn_ops_max, config.request_bytes_max)?;
         mvcc::check_txn(&txn)?;
-        let bytes = self.check_size(&txn)?;
         if txn.is_read_only() {
             // Nothing to replicate. A linearizable point to read from is all that it needs.
             self.read_index().await?;
             let mut state = self.inner.shared.state.read().clone();
             return state.apply(&txn);
         }
-        let (reply, answer) = oneshot::channel();
-        self.send(bytes, |room| Request::Propose {
-            entry: Command::Txn(txn).encode(),
-            reply: node::Reply::Txn(reply),
-            _room: room,
-        })
-        .await?;
-        self.answer("a transaction", answer).await
+        if txn.has_puts() {
+            self.check_quota().await?;
+        }
+        match self
+            .propose("a transaction", bytes, &Command::Txn(txn))
+            .await?
+        {
+            Outcome::Txn(outcome) => outcome,
+            other => Err(misanswered(&other)),
+        }
     }
 
     /// Reads a range.
@@ -130,7 +167,7 @@ impl Store {
     /// Asks the group by Raft's ReadIndex.
     pub(crate) async fn read_index_by_quorum(&self) -> Result<Revision, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(0, |room| Request::ReadIndex { reply, _room: room })
+        self.send(0, |room| Request::ReadIndex { reply, room })
             .await?;
         self.answer("a linearizable read", answer).await
     }
@@ -156,14 +193,13 @@ impl Store {
     /// # Errors
     /// [`Error::Compacted`] if that point was reached before, [`Error::FutureRevision`] if it is to come.
     pub async fn compact(&self, at: Revision) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        self.send(0, |room| Request::Propose {
-            entry: Command::Compact(at).encode(),
-            reply: node::Reply::Compact(reply),
-            _room: room,
-        })
-        .await?;
-        self.answer("a compaction", answer).await
+        match self
+            .propose("a compaction", 0, &Command::Compact(at))
+            .await?
+        {
+            Outcome::Compact(outcome) => outcome,
+            other => Err(misanswered(&other)),
+        }
     }
 
     /// The compaction point: the oldest revision that can be read; 0 if nothing was ever compacted.
@@ -171,39 +207,333 @@ impl Store {
         self.inner.shared.state.read().compacted()
     }
 
-    /// Refuses a transaction beyond the bounds; returns its size in bytes of keys and values.
-    fn check_size(&self, txn: &Txn) -> Result<usize, Error> {
-        let config = &self.inner.config;
-        let check = |what, size, max| {
-            if size > max {
-                Err(Error::TooLarge { what, size, max })
-            } else {
-                Ok(())
-            }
+    /// Where this member stands. Never waits.
+    pub fn status(&self) -> Status {
+        let shared = &self.inner.shared;
+        let raft = shared.status();
+        let state = shared.state.read();
+        Status {
+            cluster_id: shared.cluster_id,
+            member_id: shared.member_id,
+            name: self.inner.config.name.clone(),
+            leader: raft.leader,
+            term: raft.term,
+            last_index: raft.last_index,
+            applied_index: raft.applied_index,
+            revision: state.revision(),
+            compacted: state.compacted(),
+            learner: state
+                .member(shared.member_id)
+                .is_some_and(|member| member.learner),
+            db_bytes: state.db_bytes() as u64,
+            db_bytes_in_use: state.db_bytes_in_use() as u64,
+            stopped: shared.stop_cause(),
+        }
+    }
+
+    /// The members of the group as this one knows them, by id.
+    pub fn members(&self) -> Vec<Member> {
+        self.inner.shared.state.read().members()
+    }
+
+    /// Tells the group of a new member, which is then to be started with [`crate::Start::Join`]. A learner gets the log
+    /// without having a vote until it is promoted, so that it never holds up the others.
+    ///
+    /// # Errors
+    /// [`Error::MemberExists`], [`Error::UnhealthyGroup`], [`Error::Unavailable`], and those of any write.
+    pub async fn member_add(
+        &self,
+        peer_urls: Vec<String>,
+        learner: bool,
+    ) -> Result<Member, Error> {
+        let member = Member {
+            id: rand::random_range(1..=u64::MAX),
+            peer_urls,
+            learner,
+            ..Member::default()
         };
-        check(
-            "a transaction's number of conditions",
-            txn.compare.len(),
-            config.txn_ops_max,
-        )?;
-        check(
-            "a transaction's number of steps in a branch",
-            txn.success.len().max(txn.failure.len()),
-            config.txn_ops_max,
-        )?;
-        let compares = txn.compare.iter().map(compare_bytes).sum::<usize>();
-        let steps = txn
-            .success
-            .iter()
-            .chain(&txn.failure)
-            .map(op_bytes)
-            .sum::<usize>();
-        check(
-            "a transaction's size in bytes",
-            compares + steps,
-            config.request_bytes_max,
-        )?;
-        Ok(compares + steps)
+        self.change("adding a member", MemberChange::Add(member.clone()))
+            .await?;
+        Ok(member)
+    }
+
+    /// Puts a new member into the place of another in one step, by joint consensus: at no moment does the group depend on
+    /// fewer members than before.
+    ///
+    /// # Errors
+    /// As [`Store::member_add`], and [`Error::MemberNotFound`].
+    pub async fn member_replace(
+        &self,
+        gone: u64,
+        peer_urls: Vec<String>,
+    ) -> Result<Member, Error> {
+        let new = Member {
+            id: rand::random_range(1..=u64::MAX),
+            peer_urls,
+            ..Member::default()
+        };
+        let change = MemberChange::Replace {
+            gone,
+            new: new.clone(),
+        };
+        self.change("replacing a member", change).await?;
+        Ok(new)
+    }
+
+    /// Removes a member for good. It stops when it learns of that.
+    ///
+    /// # Errors
+    /// [`Error::MemberNotFound`], [`Error::UnhealthyGroup`], [`Error::Unavailable`], and those of any write.
+    pub async fn member_remove(&self, id: u64) -> Result<(), Error> {
+        self.change("removing a member", MemberChange::Remove(id))
+            .await
+    }
+
+    /// Gives a learner a vote.
+    ///
+    /// # Errors
+    /// [`Error::MemberNotFound`], [`Error::NotLearner`], [`Error::LearnerNotReady`], [`Error::Unavailable`], and
+    /// those of any write.
+    pub async fn member_promote(&self, id: u64) -> Result<(), Error> {
+        self.change("promoting a member", MemberChange::Promote(id))
+            .await
+    }
+
+    /// Changes where other members reach a member.
+    ///
+    /// # Errors
+    /// [`Error::MemberNotFound`], and those of any write.
+    pub async fn member_update(&self, id: u64, peer_urls: Vec<String>) -> Result<(), Error> {
+        self.read_index().await?;
+        let Some(member) = self.inner.shared.state.read().member(id).cloned() else {
+            return Err(Error::MemberNotFound { id });
+        };
+        self.describe(Member {
+            peer_urls,
+            ..member
+        })
+        .await
+    }
+
+    /// Tells the group this member's name, and where clients reach it.
+    ///
+    /// # Errors
+    /// [`Error::MemberNotFound`] if it is not in the group (yet), and those of any write.
+    pub async fn publish(&self, client_urls: Vec<String>) -> Result<(), Error> {
+        self.read_index().await?;
+        let id = self.inner.shared.member_id;
+        let Some(member) = self.inner.shared.state.read().member(id).cloned() else {
+            return Err(Error::MemberNotFound { id });
+        };
+        self.describe(Member {
+            name: self.inner.config.name.clone(),
+            client_urls,
+            ..member
+        })
+        .await
+    }
+
+    async fn describe(&self, member: Member) -> Result<(), Error> {
+        match self
+            .propose("describing a member", 0, &Command::SetMember(member))
+            .await?
+        {
+            Outcome::SetMember(outcome) => outcome,
+            other => Err(misanswered(&other)),
+        }
+    }
+
+    async fn change(&self, what: &'static str, change: MemberChange) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(0, |room| Request::Change {
+            change,
+            reply: node::Reply(reply),
+            room,
+        })
+        .await?;
+        match self.answer(what, answer).await? {
+            Outcome::SetMember(outcome) => outcome,
+            other => Err(misanswered(&other)),
+        }
+    }
+
+    /// Hands leadership to a member, and returns when it has it.
+    ///
+    /// # Errors
+    /// [`Error::MemberNotFound`] if it has no vote in the group; [`Error::Timeout`] if it does not come to lead, because it
+    /// is down or lags behind.
+    pub async fn move_leader(&self, to: u64) -> Result<(), Error> {
+        let what = "moving leadership";
+        let deadline = tokio::time::Instant::now() + self.inner.config.request_timeout;
+        if self.status().leader == Some(to) {
+            return Ok(());
+        }
+        match self.ask(what, Question::MoveLeader(to)).await? {
+            Answer::NotFound => return Err(Error::MemberNotFound { id: to }),
+            Answer::Done | Answer::Remaining(_) | Answer::NotLeader => {}
+        }
+        while self.status().leader != Some(to) {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::Timeout {
+                    what,
+                    after: self.inner.config.request_timeout,
+                });
+            }
+            self.check_running()?;
+            tokio::time::sleep(self.inner.config.tick).await;
+        }
+        Ok(())
+    }
+
+    /// Grants a lease: keys attached to it are deleted when it ends. `id` 0 has one chosen.
+    ///
+    /// # Errors
+    /// [`Error::LeaseExists`], [`Error::LeaseTtl`], [`Error::NoSpace`], and those of any write.
+    pub async fn lease_grant(&self, id: i64, ttl_seconds: i64) -> Result<LeaseGranted, Error> {
+        let id = if id == 0 {
+            rand::random_range(1..=i64::MAX)
+        } else {
+            id
+        };
+        let command = Command::LeaseGrant { id, ttl_seconds };
+        match self.propose("granting a lease", 0, &command).await? {
+            Outcome::LeaseGrant(outcome) => outcome,
+            other => Err(misanswered(&other)),
+        }
+    }
+
+    /// Ends a lease and deletes its keys. Returns the newest revision: that of the deletions, if there were any.
+    ///
+    /// # Errors
+    /// [`Error::LeaseNotFound`], and those of any write.
+    pub async fn lease_revoke(&self, id: i64) -> Result<Revision, Error> {
+        match self
+            .propose("revoking a lease", 0, &Command::LeaseRevoke { id })
+            .await?
+        {
+            Outcome::LeaseRevoke(outcome) => outcome,
+            other => Err(misanswered(&other)),
+        }
+    }
+
+    /// Gives a lease its full time again, and returns that in seconds.
+    ///
+    /// # Errors
+    /// [`Error::LeaseNotFound`], [`Error::Timeout`], [`Error::Stopped`].
+    pub async fn lease_keep_alive(&self, id: i64) -> Result<i64, Error> {
+        match self
+            .ask("keeping a lease alive", Question::KeepAlive(id))
+            .await?
+        {
+            Answer::Remaining(ttl) => Ok(ttl.granted_seconds),
+            _ => Err(Error::LeaseNotFound { id }),
+        }
+    }
+
+    /// What a lease was granted, and has left.
+    ///
+    /// # Errors
+    /// As [`Store::lease_keep_alive`].
+    pub async fn lease_time_to_live(&self, id: i64) -> Result<LeaseTtl, Error> {
+        match self
+            .ask("asking about a lease", Question::TimeToLive(id))
+            .await?
+        {
+            Answer::Remaining(ttl) => Ok(ttl),
+            _ => Err(Error::LeaseNotFound { id }),
+        }
+    }
+
+    /// The keys attached to a lease, as this member has them.
+    pub fn lease_keys(&self, id: i64) -> Vec<Bytes> {
+        self.inner.shared.state.read().lease_keys(id)
+    }
+
+    /// All leases, as this member has them.
+    pub fn leases(&self) -> Vec<i64> {
+        let state = self.inner.shared.state.read();
+        state.leases().map(|(id, _)| id).collect()
+    }
+
+    /// Turns an alarm of a member on or off; off for all members if `member` is 0. Returns the alarms that this was about.
+    ///
+    /// # Errors
+    /// Those of any write.
+    pub async fn alarm(
+        &self,
+        alarm: Alarm,
+        member: u64,
+        on: bool,
+    ) -> Result<Vec<(u64, Alarm)>, Error> {
+        let command = Command::Alarm { member, alarm, on };
+        match self.propose("setting an alarm", 0, &command).await? {
+            Outcome::Alarm(alarms) => Ok(alarms),
+            other => Err(misanswered(&other)),
+        }
+    }
+
+    /// The alarms that are on, with the members that they are about.
+    pub fn alarms(&self) -> Vec<(u64, Alarm)> {
+        self.inner.shared.state.read().alarms()
+    }
+
+    /// A hash of what is stored as of a revision (0: the newest), which is the same on every member.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] and [`Error::FutureRevision`].
+    pub fn hash(&self, at: Revision) -> Result<StateHash, Error> {
+        let state = self.inner.shared.state.read().clone();
+        state.hash(at)
+    }
+
+    /// Everything that is stored, as of now, as the bytes of a snapshot file.
+    pub fn backup(&self) -> Backup {
+        node::backup(&self.inner.shared)
+    }
+
+    /// Refuses writes that need room where there is none, and raises the alarm that makes all members do so.
+    async fn check_quota(&self) -> Result<(), Error> {
+        let max = self.inner.config.db_bytes_max;
+        let (bytes, alarmed) = {
+            let state = self.inner.shared.state.read();
+            (state.db_bytes() as u64, state.is_alarmed(Alarm::NoSpace))
+        };
+        if alarmed {
+            return Err(Error::NoSpace);
+        }
+        if max > 0 && bytes > max {
+            tracing::error!(
+                bytes,
+                max,
+                "the store outgrew its quota; writes are refused until the alarm is turned off"
+            );
+            self.alarm(Alarm::NoSpace, self.inner.shared.member_id, true)
+                .await?;
+            return Err(Error::NoSpace);
+        }
+        Ok(())
+    }
+
+    async fn propose(
+        &self,
+        what: &'static str,
+        bytes: usize,
+        command: &Command,
+    ) -> Result<Outcome, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(bytes, |room| Request::Propose {
+            entry: command.encode(),
+            reply: node::Reply(reply),
+            room,
+        })
+        .await?;
+        self.answer(what, answer).await
+    }
+
+    async fn ask(&self, what: &'static str, question: Question) -> Result<Answer, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(0, |_| Request::Ask { question, reply }).await?;
+        self.answer(what, answer).await
     }
 
     fn check_running(&self) -> Result<(), Error> {
@@ -271,22 +601,42 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn compare_bytes(compare: &Compare) -> usize {
-    let value = match compare {
-        Compare::Value { value, .. } => value.len(),
-        _ => 0,
-    };
-    compare.key().len() + value
+/// Where a member stands.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The group.
+    pub cluster_id: u64,
+    /// This member.
+    pub member_id: u64,
+    /// Its name.
+    pub name: String,
+    /// Who leads, as far as this member knows.
+    pub leader: Option<u64>,
+    /// The Raft term.
+    pub term: u64,
+    /// The last entry in this member's log.
+    pub last_index: u64,
+    /// The last entry whose effect is in its state.
+    pub applied_index: u64,
+    /// The newest revision applied here.
+    pub revision: Revision,
+    /// The compaction point.
+    pub compacted: Revision,
+    /// Whether this member has no vote.
+    pub learner: bool,
+    /// Bytes of keys, values and history, with what they cost around them.
+    pub db_bytes: u64,
+    /// Those of them that compaction could not free.
+    pub db_bytes_in_use: u64,
+    /// Why it stopped, if it has.
+    pub stopped: Option<StopCause>,
 }
 
-fn op_bytes(op: &Op) -> usize {
-    let range_bytes = |range: &KeyRange| match range {
-        KeyRange::Key(key) | KeyRange::From(key) => key.len(),
-        KeyRange::Between { start, end } => start.len() + end.len(),
-    };
-    match op {
-        Op::Put { key, value, .. } => key.len() + value.len(),
-        Op::Delete { range, .. } => range_bytes(range),
-        Op::Range(request) => range_bytes(&request.range),
+/// The thread answers every command with an outcome of its kind.
+fn misanswered(outcome: &Outcome) -> Error {
+    Error::Stopped {
+        cause: StopCause::Broken {
+            what: format!("a command was answered with {outcome:?}").into(),
+        },
     }
 }

@@ -125,11 +125,7 @@ async fn a_read_only_transaction_makes_no_entry_in_the_log() {
     let store = open(dir.path()).await;
     put(&store, "a").await;
     let txn = Txn {
-        compare: vec![Compare::Version {
-            key: "a".into(),
-            op: CompareOp::Equal,
-            value: 1,
-        }],
+        compare: vec![Compare::version("a", CompareOp::Equal, 1)],
         success: vec![Op::Range(RangeRequest::new(KeyRange::all()))],
         failure: vec![],
     };
@@ -157,11 +153,11 @@ async fn of_competing_compare_and_swaps_exactly_one_wins_each_round() {
                     std::str::from_utf8(&kv.value).unwrap().parse().unwrap()
                 });
                 let txn = Txn {
-                    compare: vec![Compare::ModRevision {
-                        key: "counter".into(),
-                        op: CompareOp::Equal,
-                        value: seen.map_or(0, |kv| kv.mod_revision),
-                    }],
+                    compare: vec![Compare::mod_revision(
+                        "counter",
+                        CompareOp::Equal,
+                        seen.map_or(0, |kv| kv.mod_revision),
+                    )],
                     ..Txn::put("counter", (number + 1).to_string())
                 };
                 won += u32::from(store.txn(txn).await.unwrap().succeeded);

@@ -149,11 +149,7 @@ async fn one_transaction_is_one_batch_for_keys_and_ranges_alike() {
         .iter()
         .map(|(range, expect)| (store.watch(range.clone(), 0).unwrap(), *expect))
         .collect();
-    let ops = ["a", "b", "c"].map(|key| Op::Put {
-        key: key.into(),
-        value: "".into(),
-        lease: 0,
-    });
+    let ops = ["a", "b", "c"].map(|key| Op::put(key, ""));
     for round in 0..2 {
         // The first round is read from history, the second one arrives live.
         let txn = Txn {

@@ -1,82 +1,74 @@
 //! Transactions.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::{Events, State, history};
+use super::{Events, State, check_txn, history};
 use crate::error::Error;
 use crate::kv::{Event, EventKind, KeyRange, KeyValue, Revision};
-use crate::txn::{Compare, CompareOp, Op, OpResponse, Txn, TxnResponse};
-
-/// Refuses what no state could make valid: empty keys, and branches that write one key twice.
-pub(crate) fn check_txn(txn: &Txn) -> Result<(), Error> {
-    for compare in &txn.compare {
-        if compare.key().is_empty() {
-            return Err(Error::EmptyKey { what: "compare" });
-        }
-    }
-    check_branch(&txn.success)?;
-    check_branch(&txn.failure)
-}
-
-fn check_branch(ops: &[Op]) -> Result<(), Error> {
-    let mut put = BTreeSet::new();
-    let mut deleted = Vec::new();
-    for op in ops {
-        match op {
-            Op::Put { key, .. } if key.is_empty() => return Err(Error::EmptyKey { what: "put" }),
-            Op::Put { key, .. } => {
-                if !put.insert(key) {
-                    return Err(Error::DuplicateKey { key: key.clone() });
-                }
-            }
-            Op::Delete { range, .. } => deleted.push(range),
-            Op::Range(_) => {}
-        }
-    }
-    for range in deleted {
-        // The puts are ordered, so the first at or behind the range's start decides.
-        if let Some(key) = put.range::<&Bytes, _>(range.start()..).next()
-            && range.contains(key)
-        {
-            return Err(Error::DuplicateKey {
-                key: (*key).clone(),
-            });
-        }
-    }
-    Ok(())
-}
+use crate::txn::{Compare, CompareOp, CompareTarget, Op, OpResponse, Txn, TxnResponse};
 
 impl State {
     /// Runs a transaction. An error leaves the state as it was.
     pub(crate) fn apply(&mut self, txn: &Txn) -> Result<TxnResponse, Error> {
         check_txn(txn)?;
+        // All conditions are judged, and all steps that can fail are looked at, before anything is written.
+        let mut path = Vec::with_capacity(1);
+        self.choose(txn, &mut path)?;
+        let mut events = Vec::new();
+        let response = self.run(txn, &mut path.into_iter(), &mut events)?;
+        if !events.is_empty() {
+            self.record(events.into());
+        }
+        Ok(response)
+    }
+
+    /// Notes which branch runs, of this transaction and of those nested in the branch, in the order in which they run.
+    fn choose(&self, txn: &Txn, path: &mut Vec<bool>) -> Result<(), Error> {
         let succeeded = txn.compare.iter().all(|compare| self.holds(compare));
-        let ops = if succeeded {
-            &txn.success
-        } else {
-            &txn.failure
-        };
-        // Reads can fail (a revision that is compacted or to come); they are judged before anything is written.
-        for op in ops {
-            if let Op::Range(request) = op {
-                self.check_readable(request)?;
+        path.push(succeeded);
+        for op in branch(txn, succeeded) {
+            match op {
+                Op::Put {
+                    key,
+                    lease,
+                    ignore_value,
+                    ignore_lease,
+                    ..
+                } => {
+                    if (*ignore_value || *ignore_lease) && !self.live.contains_key(key) {
+                        return Err(Error::KeyNotFound { key: key.clone() });
+                    }
+                    if !ignore_lease {
+                        self.check_lease(*lease)?;
+                    }
+                }
+                Op::Delete { .. } => {}
+                Op::Range(request) => self.check_readable(request)?,
+                Op::Txn(txn) => self.choose(txn, path)?,
             }
         }
+        Ok(())
+    }
 
-        let revision = self.revision + 1;
-        let mut events = Vec::new();
+    /// Runs the branches that were chosen.
+    fn run(
+        &mut self,
+        txn: &Txn,
+        path: &mut impl Iterator<Item = bool>,
+        events: &mut Vec<Event>,
+    ) -> Result<TxnResponse, Error> {
+        // One for each transaction that runs, so there is always a next one.
+        let succeeded = path.next().unwrap_or_default();
+        let ops = branch(txn, succeeded);
         let mut responses = Vec::with_capacity(ops.len());
         for op in ops {
             responses.push(match op {
-                Op::Put { key, value, lease } => OpResponse::Put {
-                    prev_kv: self.put(revision, key, value, *lease, &mut events),
+                Op::Put { .. } => OpResponse::Put {
+                    prev_kv: self.put(op, events),
                 },
                 Op::Delete { range, prev_kv } => {
-                    let prev_kvs = self.delete(revision, range, &mut events);
+                    let prev_kvs = self.delete(range, events);
                     OpResponse::Delete {
                         deleted: prev_kvs.len() as u64,
                         prev_kvs: if *prev_kv { prev_kvs } else { Vec::new() },
@@ -84,75 +76,75 @@ impl State {
                 }
                 Op::Range(request) => {
                     let mut response = self.range_amid(request, !events.is_empty())?;
-                    if !events.is_empty() {
-                        response.revision = revision;
-                    }
+                    response.revision = self.revision_amid(events);
                     OpResponse::Range(response)
                 }
+                Op::Txn(txn) => OpResponse::Txn(self.run(txn, path, events)?),
             });
-        }
-
-        if !events.is_empty() {
-            self.record(events.into());
         }
         Ok(TxnResponse {
             succeeded,
-            revision: self.revision,
+            revision: self.revision_amid(events),
             responses,
         })
     }
 
-    fn put(
-        &mut self,
-        revision: Revision,
-        key: &Bytes,
-        value: &Bytes,
-        lease: i64,
-        events: &mut Vec<Event>,
-    ) -> Option<KeyValue> {
-        let prev = self.live.get(key).cloned();
-        let kv = Arc::new(match &prev {
-            Some(prev) => KeyValue {
-                key: prev.key.clone(),
-                value: value.clone(),
-                create_revision: prev.create_revision,
-                mod_revision: revision,
-                version: prev.version + 1,
-                lease,
-            },
-            None => KeyValue {
-                key: key.clone(),
-                value: value.clone(),
-                create_revision: revision,
-                mod_revision: revision,
-                version: 1,
-                lease,
-            },
-        });
-        let event = Event {
-            kind: EventKind::Put,
-            kv: (*kv).clone(),
-            prev_kv: prev.as_deref().cloned(),
+    /// The newest revision, in the middle of a transaction that has led to these events.
+    fn revision_amid(&self, events: &[Event]) -> Revision {
+        self.revision + u64::from(!events.is_empty())
+    }
+
+    /// Writes a key as `op`, a put, says. That what it keeps of the key is there, was seen before.
+    fn put(&mut self, op: &Op, events: &mut Vec<Event>) -> Option<KeyValue> {
+        let Op::Put {
+            key,
+            value,
+            lease,
+            ignore_value,
+            ignore_lease,
+        } = op
+        else {
+            return None;
         };
-        let prev_kv = event.prev_kv.clone();
-        events.push(event);
-        self.replace(revision, kv, prev);
+        let revision = self.revision + 1;
+        let prev = self.live.get(key).cloned();
+        let mut kv = KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: *lease,
+        };
+        if let Some(prev) = &prev {
+            kv.key = prev.key.clone();
+            kv.create_revision = prev.create_revision;
+            kv.version = prev.version + 1;
+            if *ignore_value {
+                kv.value = prev.value.clone();
+            }
+            if *ignore_lease {
+                kv.lease = prev.lease;
+            }
+        }
+        let prev_kv = prev.as_deref().cloned();
+        events.push(Event {
+            kind: EventKind::Put,
+            kv: kv.clone(),
+            prev_kv: prev_kv.clone(),
+        });
+        self.replace(revision, Arc::new(kv), prev);
         prev_kv
     }
 
-    fn delete(
-        &mut self,
-        revision: Revision,
-        range: &KeyRange,
-        events: &mut Vec<Event>,
-    ) -> Vec<KeyValue> {
+    fn delete(&mut self, range: &KeyRange, events: &mut Vec<Event>) -> Vec<KeyValue> {
         let doomed: Vec<Arc<KeyValue>> = self.live_in(range).cloned().collect();
         doomed
             .into_iter()
             .map(|prev| {
                 let prev_kv = (*prev).clone();
-                events.push(deletion(revision, prev_kv.clone()));
-                self.remove(revision, prev);
+                events.push(deletion(self.revision + 1, prev_kv.clone()));
+                self.remove(self.revision + 1, prev);
                 prev_kv
             })
             .collect()
@@ -165,6 +157,9 @@ impl State {
         kv: Arc<KeyValue>,
         prev: Option<Arc<KeyValue>>,
     ) {
+        let lease_before = prev.as_ref().map_or(0, |prev| prev.lease);
+        self.attach(&kv.key, lease_before, kv.lease);
+        self.live_bytes += history::live_bytes(&kv);
         self.live.insert(kv.key.clone(), kv);
         if let Some(prev) = prev {
             self.retire(revision, prev);
@@ -174,10 +169,17 @@ impl State {
     /// Removes a key and keeps its last version for reads at older revisions.
     pub(super) fn remove(&mut self, revision: Revision, prev: Arc<KeyValue>) {
         self.live.remove(&prev.key);
+        self.attach(&prev.key, prev.lease, 0);
         self.retire(revision, prev);
     }
 
     fn retire(&mut self, revision: Revision, prev: Arc<KeyValue>) {
+        self.live_bytes -= history::live_bytes(&prev);
+        // Put and deleted by one transaction: no revision shows it, and its place in `past` is that of the version
+        // before it.
+        if prev.mod_revision == revision {
+            return;
+        }
         let key = super::PastKey {
             key: prev.key.clone(),
             until: revision,
@@ -193,37 +195,42 @@ impl State {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        let kv = self.live.get(compare.key());
-        let number = |read: fn(&KeyValue) -> u64| kv.map_or(0, |kv| read(kv));
-        match compare {
-            Compare::ModRevision { op, value, .. } => {
-                related(*op, number(|kv| kv.mod_revision).cmp(value))
-            }
-            Compare::CreateRevision { op, value, .. } => {
-                related(*op, number(|kv| kv.create_revision).cmp(value))
-            }
-            Compare::Version { op, value, .. } => related(*op, number(|kv| kv.version).cmp(value)),
-            Compare::Value { op, value, .. } => {
-                kv.is_some_and(|kv| related(*op, kv.value.cmp(value)))
-            }
-            Compare::Lease { op, value, .. } => {
-                related(*op, kv.map_or(0, |kv| kv.lease).cmp(value))
-            }
+        if let KeyRange::Key(key) = &compare.range {
+            return match self.live.get(key) {
+                Some(kv) => holds_of(compare, kv),
+                None => holds_of_none(compare),
+            };
         }
+        let mut keys = self.live_in(&compare.range).peekable();
+        if keys.peek().is_none() {
+            return holds_of_none(compare);
+        }
+        keys.all(|kv| holds_of(compare, kv))
     }
 }
 
-impl Compare {
-    /// The key that the condition is on.
-    pub(crate) fn key(&self) -> &Bytes {
-        match self {
-            Self::ModRevision { key, .. }
-            | Self::CreateRevision { key, .. }
-            | Self::Version { key, .. }
-            | Self::Value { key, .. }
-            | Self::Lease { key, .. } => key,
-        }
+/// The steps that run.
+fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
+    if succeeded {
+        &txn.success
+    } else {
+        &txn.failure
     }
+}
+
+fn holds_of_none(compare: &Compare) -> bool {
+    !matches!(compare.target, CompareTarget::Value(_)) && holds_of(compare, &KeyValue::default())
+}
+
+fn holds_of(compare: &Compare, kv: &KeyValue) -> bool {
+    let stored_to_given = match &compare.target {
+        CompareTarget::ModRevision(given) => kv.mod_revision.cmp(given),
+        CompareTarget::CreateRevision(given) => kv.create_revision.cmp(given),
+        CompareTarget::Version(given) => kv.version.cmp(given),
+        CompareTarget::Value(given) => kv.value.cmp(given),
+        CompareTarget::Lease(given) => kv.lease.cmp(given),
+    };
+    related(compare.op, stored_to_given)
 }
 
 /// The event of a deletion: of the key afterwards, its name and the deleting revision are all there is to say.

@@ -4,10 +4,18 @@ use imbl::Vector;
 
 use super::{Events, PastKey, State};
 use crate::error::Error;
-use crate::kv::{Event, Revision};
+use crate::kv::{Event, KeyValue, Revision};
 
 /// What an event costs beside the bytes it keeps alive: the event, its share of the log, an entry of `past`.
 const EVENT_OVERHEAD_BYTES: usize = 400;
+
+/// What a key that lives costs beside its bytes: the key-value with its two buffers, and its share of the map.
+const LIVE_OVERHEAD_BYTES: usize = 256;
+
+/// What a key that lives takes.
+pub(super) fn live_bytes(kv: &KeyValue) -> usize {
+    LIVE_OVERHEAD_BYTES + kv.key.len() + kv.value.len()
+}
 
 /// What compacting an event away would free: its records, and the version that it ended.
 fn event_bytes(event: &Event) -> usize {
@@ -64,10 +72,9 @@ impl State {
         let dropped = std::mem::replace(&mut self.log, kept);
         self.compacted = at;
         if !dropped.is_empty() {
-            self.history_bytes -= dropped
-                .iter()
-                .map(|events| events_bytes(events))
-                .sum::<usize>();
+            let bytes: usize = dropped.iter().map(|events| events_bytes(events)).sum();
+            self.history_bytes -= bytes;
+            self.unswept_bytes += bytes;
             self.swept_later.push_back(dropped);
         }
         Ok(())
@@ -94,6 +101,7 @@ impl State {
             };
             match stretch.pop_front() {
                 Some(events) => {
+                    self.unswept_bytes -= events_bytes(&events);
                     for event in events.iter().filter(|event| event.prev_kv.is_some()) {
                         self.past.remove(&PastKey {
                             key: event.kv.key.clone(),
@@ -107,5 +115,16 @@ impl State {
             }
         }
         !self.swept_later.is_empty()
+    }
+
+    /// What keys, values and history take in memory, estimated, with what is compacted but not swept yet. The latter
+    /// differs between members for a while.
+    pub(crate) fn db_bytes(&self) -> usize {
+        self.db_bytes_in_use() + self.unswept_bytes
+    }
+
+    /// What keys, values and history take that can be read. The same on all members.
+    pub(crate) fn db_bytes_in_use(&self) -> usize {
+        self.live_bytes + self.history_bytes
     }
 }

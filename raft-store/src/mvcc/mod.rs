@@ -5,10 +5,17 @@
 //! - `past`: versions that were superseded or deleted after the compaction point, by key and the revision that
 //!   ended them, for reads at older revisions;
 //! - `log`: the events of each revision after the compaction point, for watches. Every revision that wrote has exactly
-//!   one entry, so the revision gives the place.
+//!   one entry, so the revision gives the place;
+//! - `leases` and `attached`: which leases exist and what hangs on them, not when they end ([`crate::lessor`]);
+//! - `group`: who the members are, and what is wrong with them.
 
 mod apply;
+mod check;
+mod command;
+mod group;
+mod hash;
 mod history;
+mod lease;
 mod read;
 #[cfg(test)]
 mod reference;
@@ -20,11 +27,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::kv::{Event, KeyValue, Revision};
 
-pub(crate) use apply::check_txn;
+pub(crate) use check::check_txn;
+pub(crate) use command::Outcome;
+pub use hash::StateHash;
 pub(crate) use restore::{Change, Restore};
 
 /// The events of one revision, shared by history and every watcher.
@@ -48,11 +57,21 @@ pub(crate) struct State {
     live: OrdMap<Bytes, Arc<KeyValue>>,
     past: OrdMap<PastKey, Arc<KeyValue>>,
     log: Vector<Events>,
+    /// The seconds of every lease, by id.
+    leases: OrdMap<i64, i64>,
+    /// The keys that live, by the lease that they are attached to.
+    attached: OrdSet<(i64, Bytes)>,
+    /// Shared between copies: a copy is made for every read, and the group hardly ever changes.
+    group: Arc<group::Group>,
+    /// What the keys that live take, estimated; see [`history::live_bytes`].
+    live_bytes: usize,
     /// What compaction to the newest revision would free, estimated; see [`history::event_bytes`].
     history_bytes: usize,
     /// Compacted stretches of the log whose versions still sit in `past`. No read can see them any more; they are
     /// cleared in small steps ([`State::sweep`]) so that a large compaction never holds up a write.
     swept_later: VecDeque<Vector<Events>>,
+    /// What sweeping is yet to free, estimated.
+    unswept_bytes: usize,
 }
 
 impl State {
@@ -64,8 +83,13 @@ impl State {
             live: OrdMap::new(),
             past: OrdMap::new(),
             log: Vector::new(),
+            leases: OrdMap::new(),
+            attached: OrdSet::new(),
+            group: Arc::default(),
+            live_bytes: 0,
             history_bytes: 0,
             swept_later: VecDeque::new(),
+            unswept_bytes: 0,
         }
     }
 

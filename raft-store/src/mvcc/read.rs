@@ -5,25 +5,35 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{PastKey, State};
+use super::{PastKey, State, check};
 use crate::error::Error;
 use crate::kv::{KeyRange, KeyValue, Revision};
 use crate::txn::{RangeRequest, RangeResponse};
 
 impl State {
-    /// Refuses a read at a revision that is gone or to come.
+    /// Refuses a read of the empty key, or at a revision that is gone or to come.
     pub(super) fn check_readable(&self, request: &RangeRequest) -> Result<(), Error> {
-        match request.at_revision {
-            Some(requested) if requested > self.revision => Err(Error::FutureRevision {
+        check::check_range(&request.range, "range")?;
+        request
+            .at_revision
+            .map_or(Ok(()), |at| self.check_revision(at))
+    }
+
+    /// Refuses a revision that is gone or to come.
+    pub(super) fn check_revision(&self, requested: Revision) -> Result<(), Error> {
+        if requested > self.revision {
+            return Err(Error::FutureRevision {
                 requested,
                 current: self.revision,
-            }),
-            Some(requested) if requested < self.compacted => Err(Error::Compacted {
+            });
+        }
+        if requested < self.compacted {
+            return Err(Error::Compacted {
                 requested,
                 compacted: self.compacted,
-            }),
-            _ => Ok(()),
+            });
         }
+        Ok(())
     }
 
     /// Reads a range.
@@ -51,8 +61,13 @@ impl State {
                 {
                     answer.take(kv);
                 }
-                // The rest is counted without looking at it, which is what a count of many keys costs.
-                answer.count += keys.count();
+                // The rest is counted without looking at it, which is what a count of many keys costs: the map keeps no
+                // count of a part of itself.
+                if self.all_live_in(&request.range) {
+                    answer.count = self.live.len();
+                } else {
+                    answer.count += keys.count();
+                }
             }
         }
         Ok(answer.finish(self.revision))
@@ -64,6 +79,14 @@ impl State {
         range: &'a KeyRange,
     ) -> impl Iterator<Item = &'a Arc<KeyValue>> {
         self.live.range::<_, [u8]>(range.bounds()).map(|(_, kv)| kv)
+    }
+
+    /// Whether a range holds every key there is now.
+    fn all_live_in(&self, range: &KeyRange) -> bool {
+        [self.live.get_min(), self.live.get_max()]
+            .into_iter()
+            .flatten()
+            .all(|(key, _)| range.contains(key))
     }
 
     /// Visits the keys of a range as they were at revision `at`, in order: those that have not changed since, merged

@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 use super::{FIRST_REVISION, State, apply};
 use crate::kv::{Event, EventKind, KeyRange, KeyValue, Revision};
+use crate::member::{Alarm, Member};
+
+/// Beyond any revision that a store reaches, and far enough from the end of the numbers to count on from.
+const REVISION_MAX: Revision = 1 << 62;
 
 impl State {
     /// Visits the keys as they were at the compaction point, in order.
@@ -45,22 +49,54 @@ impl From<&Event> for Change {
 
 impl Restore {
     /// Begins with an empty store compacted at `compacted` (0: never).
-    pub(crate) fn new(compacted: Revision) -> Self {
+    pub(crate) fn new(compacted: Revision) -> Result<Self, String> {
+        if compacted > REVISION_MAX {
+            return Err(format!(
+                "it is compacted at {compacted}, which no store reaches"
+            ));
+        }
         let mut state = State::new();
         state.compacted = compacted;
         state.revision = compacted.max(FIRST_REVISION);
-        Self { state }
+        Ok(Self { state })
+    }
+
+    /// Adds a member.
+    pub(crate) fn member(&mut self, member: Member) {
+        self.state.set_member(member);
+    }
+
+    /// Adds the id of a member that was removed.
+    pub(crate) fn removed(&mut self, id: u64) {
+        self.state.remove_member(id);
+    }
+
+    /// Adds an alarm that is on.
+    pub(crate) fn alarm(&mut self, member: u64, alarm: Alarm) {
+        self.state.set_alarm(member, alarm, true);
+    }
+
+    /// Adds a lease.
+    pub(crate) fn lease(&mut self, id: i64, ttl_seconds: i64) -> Result<(), String> {
+        self.state
+            .lease_grant(id, ttl_seconds)
+            .map_err(|error| format!("a lease cannot be: {error}"))?;
+        Ok(())
     }
 
     /// Adds a key of the base.
     pub(crate) fn base(&mut self, kv: KeyValue) -> Result<(), String> {
+        check_numbers(&kv)?;
         if kv.mod_revision > self.state.revision {
             return Err(format!(
                 "a key of the base at revision {} was written at revision {}",
                 self.state.revision, kv.mod_revision
             ));
         }
-        self.state.live.insert(kv.key.clone(), Arc::new(kv));
+        if self.state.live.contains_key(&kv.key) {
+            return Err("a key of the base is there twice".to_owned());
+        }
+        self.state.replace(kv.mod_revision, Arc::new(kv), None);
         Ok(())
     }
 
@@ -74,6 +110,7 @@ impl Restore {
         for change in changes {
             match change {
                 Change::Put(kv) if kv.mod_revision == revision => {
+                    check_numbers(&kv)?;
                     let kv = Arc::new(kv);
                     let prev = self.state.live.get(&kv.key).cloned();
                     events.push(Event {
@@ -105,7 +142,32 @@ impl Restore {
     }
 
     /// The state, complete.
-    pub(crate) fn finish(self) -> State {
-        self.state
+    pub(crate) fn finish(self) -> Result<State, String> {
+        // Not sooner: what is read first may hang on leases that ended since.
+        match self.state.missing_lease() {
+            Some(id) => Err(format!(
+                "a key is attached to the lease {id:016x}, which does not exist"
+            )),
+            None => Ok(self.state),
+        }
     }
+}
+
+/// Refuses a key with numbers that no history leads to; later writes count on from them.
+fn check_numbers(kv: &KeyValue) -> Result<(), String> {
+    let possible = !kv.key.is_empty()
+        && kv.create_revision > FIRST_REVISION
+        && kv.create_revision <= kv.mod_revision
+        && kv.version > 0
+        && kv.version - 1 <= kv.mod_revision - kv.create_revision;
+    if possible {
+        return Ok(());
+    }
+    Err(format!(
+        "the key {} says that it was created at revision {} and is in its version {} at revision {}",
+        kv.key.escape_ascii(),
+        kv.create_revision,
+        kv.version,
+        kv.mod_revision
+    ))
 }

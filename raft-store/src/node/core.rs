@@ -78,12 +78,12 @@ pub(super) trait Outlet {
 }
 
 /// See [`Arrived::keep`]; what it is given begins the log anew.
-pub(super) type Keep = Box<
+pub(crate) type Keep = Box<
     dyn FnOnce(&mut dyn FnMut() -> Result<(), StopCause>) -> Result<(), StopCause> + Send,
 >;
 
 /// A snapshot that has arrived and can be installed.
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     pub(super) message: Message,
     pub(super) meta: Meta,
     pub(super) state: State,
@@ -497,7 +497,6 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         self.raft
             .mut_store()
             .set_applied(position, Some(arrived.meta.conf_state));
-        self.shared.hub_jumps();
         self.shared.applied.send_modify(|applied| *applied = revision);
         for lost in self.proposals.lost_sight(position.term) {
             lost.reply.fail(Error::NotLeader {
@@ -545,7 +544,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         });
         // Only now: who has its answer must find its write in whatever it asks next.
         for (pending, outcome) in answers {
-            pending.reply.answer(outcome);
+            pending.reply.answer(Ok(outcome));
         }
         if later_term && self.proposals.later_term(last.term) {
             self.retry = true;
@@ -557,7 +556,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         Ok(())
     }
 
-    fn apply_command(&mut self, entry: &Entry) -> Result<Option<Result<Outcome, Error>>, StopCause> {
+    fn apply_command(&mut self, entry: &Entry) -> Result<Option<Outcome>, StopCause> {
         if entry.data.is_empty() {
             return Ok(None);
         }
@@ -591,17 +590,17 @@ impl<D: Disk, O: Outlet> Core<D, O> {
     fn apply_change(
         &mut self,
         entry: &Entry,
-    ) -> Result<(ConfState, Result<Outcome, Error>), StopCause> {
+    ) -> Result<(ConfState, Outcome), StopCause> {
         let unreadable = |what: String| broken(format!("entry {}: {what}", entry.index));
         let (change, outcome) = if entry.data.is_empty() {
             // Raft itself leaves a joint configuration.
-            (ConfChangeV2::default(), Ok(Outcome::Member))
+            (ConfChangeV2::default(), Ok(()))
         } else {
             let change = ConfChangeV2::parse_from_bytes(&entry.data)
                 .map_err(|error| unreadable(error.to_string()))?;
             let mut state = self.shared.state.write();
             match change::apply(&mut state, &change).map_err(unreadable)? {
-                Ok(()) => (change, Ok(Outcome::Member)),
+                Ok(()) => (change, Ok(())),
                 Err(error) => (change::nothing(), Err(error)),
             }
         };
@@ -613,7 +612,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         self.removed |= change.changes.iter().any(|single| {
             single.get_change_type() == ConfChangeType::RemoveNode && single.node_id == me
         });
-        Ok((conf_state, outcome))
+        Ok((conf_state, Outcome::SetMember(outcome)))
     }
 
     fn announce_members(&mut self) {
@@ -908,8 +907,9 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             tracing::debug!(term = role.term, "this member leads");
             self.taken = Taken::default();
             self.compacting_to = 0;
-            let leases = self.shared.state.read().leases();
-            self.lessor.reset(self.now, LEASE_ALLOWANCE, leases);
+            let state = self.shared.state.read();
+            self.lessor
+                .reset(self.now, LEASE_ALLOWANCE, state.leases());
         }
         if role.term != before.term || role.state != before.state {
             self.draw_election_ticks();

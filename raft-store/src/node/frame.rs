@@ -13,7 +13,7 @@ use crate::lessor::LeaseTtl;
 
 /// Names a command from its proposal to its application: which start of which member proposed it, as its how manieth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ProposalId {
+pub(crate) struct ProposalId {
     /// Random at every start of a member, so that a restarted member never takes an old command for its own.
     pub(super) incarnation: u64,
     pub(super) sequence: u64,
@@ -40,7 +40,7 @@ impl ProposalId {
 
 /// What a proposal asks the log to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Proposal {
+pub(crate) enum Proposal {
     /// A command to the state machine, encoded.
     Command(Bytes),
     /// A change of the group, as an encoded `ConfChangeV2`.
@@ -57,7 +57,7 @@ impl Proposal {
 
 /// Why a leader did not take a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Not now, or not by this member: send it again, to the leader of a later term if there is one.
     Again,
     /// A change of the group is still under way.
@@ -70,7 +70,7 @@ pub(super) enum Refusal {
 
 /// What only the leader knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(crate) enum Question {
     /// Renew a lease.
     KeepAlive(i64),
     /// How long a lease has to live.
@@ -81,7 +81,7 @@ pub(super) enum Question {
 
 /// What the leader says to a [`Question`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// How long the lease was granted for, and has to live.
     Remaining(LeaseTtl),
     /// There is no such lease, or no such member.
@@ -94,7 +94,7 @@ pub(super) enum Answer {
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     Raft(Box<Message>),
     Forward {
         id: ProposalId,

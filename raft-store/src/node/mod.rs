@@ -39,7 +39,8 @@ use crate::watch::Hub;
 pub(crate) use change::MemberChange;
 pub(crate) use frame::{Answer, Question};
 pub(crate) use inbox::CoreInbox;
-pub(crate) use snapshot::Backup;
+pub(crate) use outlet::NoTransport;
+pub use snapshot::Backup;
 pub(crate) use start::{Opened, open};
 
 /// A place in a queue, given back when what it was for is done.
@@ -171,6 +172,13 @@ impl Shared {
         let _ = self.stopped.set(cause);
         self.applied.send_modify(|_| {});
     }
+}
+
+/// The state as of now, as the bytes of a snapshot file.
+pub(crate) fn backup(shared: &Shared) -> Backup {
+    // Position and group are those of no log: what is restored from it begins a new group.
+    let meta = snapshot::Meta::of_no_log(shared.cluster_id);
+    Backup::new(meta, shared.state.read().clone())
 }
 
 /// A command, encoded, as it is proposed.

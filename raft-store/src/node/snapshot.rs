@@ -4,8 +4,8 @@
 //! "EUSTSNAP" | u32 format | u32 crc32 of the format | block .. | end block
 //! block: u32 length | u32 crc32 of length and message | Block, protobuf
 //! ```
-//! Numbers are little endian. The first block is the head, then come blocks of keys as they were at the compaction point,
-//! then blocks of revisions since, then the end, which counts what came before it. A file is written under another
+//! Numbers are little endian. The first block is the head, then come a block of the group, blocks of leases, blocks of
+//! keys as they were at the compaction point, blocks of revisions since, and the end, which counts what came before it. A file is written under another
 //! name and renamed when it is complete and synced.
 
 use std::fs::{self, File};
@@ -21,17 +21,23 @@ use raft::eraftpb::ConfState;
 
 use super::dir::{sync_dir, write_whole};
 use super::log::Position;
+use crate::command::{self, DecodeError};
 use crate::error::{OpenError, StopCause};
 use crate::kv::KeyValue;
+use crate::member::Alarm;
 use crate::mvcc::{Change, Restore, State};
 
 const MAGIC: &[u8; 8] = b"EUSTSNAP";
-const FORMAT: u32 = 1;
+/// Written. Format 1, which had neither group nor leases, is read too.
+const FORMAT: u32 = 2;
+const FORMAT_FIRST: u32 = 1;
 const EXTENSION: &str = "snapshot";
 /// Of a snapshot from another member while log and state are being replaced by it.
 const INSTALLING: &str = "installing";
 /// Blocks are closed at about this size.
 const BLOCK_BYTES: usize = 1 << 20;
+/// Leases in a block: about as many bytes.
+const BLOCK_LEASES: usize = 1 << 16;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +47,17 @@ pub(crate) struct Meta {
     pub(super) position: Position,
     /// The group as of that entry.
     pub(super) conf_state: ConfState,
+}
+
+impl Meta {
+    /// Of a copy that no log goes on from.
+    pub(super) fn of_no_log(cluster_id: u64) -> Self {
+        Self {
+            cluster_id,
+            position: Position { index: 0, term: 0 },
+            conf_state: ConfState::default(),
+        }
+    }
 }
 
 /// A snapshot read back.
@@ -185,7 +202,7 @@ pub struct Backup {
 impl Backup {
     pub(crate) fn new(meta: Meta, state: State) -> Self {
         Self {
-            bytes_about: state.db_bytes(),
+            bytes_about: state.db_bytes() as u64,
             source: Some((meta, state)),
             chunks: None,
         }
@@ -293,6 +310,21 @@ impl<W: Write> Writer<'_, W> {
             revision: state.revision(),
         }))?;
 
+        self.block(proto::Kind::Group(proto::Group {
+            members: state.members().iter().map(Into::into).collect(),
+            removed: state.removed_members().collect(),
+            alarms: state.alarms().into_iter().map(alarm_on).collect(),
+        }))?;
+        let leases: Vec<proto::Lease> = state
+            .leases()
+            .map(|(id, ttl_seconds)| proto::Lease { id, ttl_seconds })
+            .collect();
+        for some in leases.chunks(BLOCK_LEASES) {
+            self.block(proto::Kind::Leases(proto::Leases {
+                leases: some.to_vec(),
+            }))?;
+        }
+
         let mut keys = proto::Keys::default();
         let mut pending = 0;
         let mut result = Ok(());
@@ -345,7 +377,11 @@ impl<W: Write> Writer<'_, W> {
             proto::Kind::Revisions(revisions) => {
                 self.end.revisions += revisions.revisions.len() as u64;
             }
-            proto::Kind::Head(_) | proto::Kind::End(_) => {}
+            // The number of blocks vouches for them.
+            proto::Kind::Head(_)
+            | proto::Kind::Group(_)
+            | proto::Kind::Leases(_)
+            | proto::Kind::End(_) => {}
         }
         self.end.blocks += 1;
         let message = proto::Block { kind: Some(kind) }.encode_to_vec();
@@ -408,19 +444,36 @@ impl<R: Read> Reader<R> {
             return corrupt("the checksum of its format does not match");
         }
         let format = u32::from_le_bytes(format);
-        if format != FORMAT {
+        if !(FORMAT_FIRST..=FORMAT).contains(&format) {
             return Err(Unreadable::Format(format));
         }
         let proto::Kind::Head(head) = self.block()? else {
             return corrupt("its first block is not a head");
         };
-        let mut restore = Restore::new(head.compacted);
+        let mut restore = Restore::new(head.compacted)?;
         let mut seen = proto::End {
             blocks: 1,
             ..proto::End::default()
         };
         loop {
             match self.block()? {
+                proto::Kind::Group(group) => {
+                    for member in group.members {
+                        restore.member(member.into());
+                    }
+                    for id in group.removed {
+                        restore.removed(id);
+                    }
+                    for alarm in group.alarms {
+                        let kind = alarm.alarm().try_into();
+                        restore.alarm(alarm.member, kind.map_err(|e: DecodeError| e.to_string())?);
+                    }
+                }
+                proto::Kind::Leases(leases) => {
+                    for lease in leases.leases {
+                        restore.lease(lease.id, lease.ttl_seconds)?;
+                    }
+                }
                 proto::Kind::Keys(keys) => {
                     seen.keys += keys.kvs.len() as u64;
                     for kv in keys.kvs {
@@ -440,7 +493,7 @@ impl<R: Read> Reader<R> {
             }
             seen.blocks += 1;
         }
-        let state = restore.finish();
+        let state = restore.finish()?;
         if state.revision() != head.revision {
             return Err(Unreadable::Corrupt(format!(
                 "its head says revision {}, its content comes to {}",
@@ -499,10 +552,11 @@ impl<R: Read> Reader<R> {
 /// The wire form. Tags are never reused.
 mod proto {
     use super::Bytes;
+    use crate::command::proto::{Alarm, Member};
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Block {
-        #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+        #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
         pub(super) kind: Option<Kind>,
     }
 
@@ -516,6 +570,10 @@ mod proto {
         Revisions(Revisions),
         #[prost(message, tag = "4")]
         End(End),
+        #[prost(message, tag = "5")]
+        Group(Group),
+        #[prost(message, tag = "6")]
+        Leases(Leases),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -534,6 +592,31 @@ mod proto {
         pub(super) compacted: u64,
         #[prost(uint64, tag = "7")]
         pub(super) revision: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Group {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) members: Vec<Member>,
+        #[prost(fixed64, repeated, tag = "2")]
+        pub(super) removed: Vec<u64>,
+        /// Those that are on.
+        #[prost(message, repeated, tag = "3")]
+        pub(super) alarms: Vec<Alarm>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Leases {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) leases: Vec<Lease>,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(super) struct Lease {
+        #[prost(sfixed64, tag = "1")]
+        pub(super) id: i64,
+        #[prost(int64, tag = "2")]
+        pub(super) ttl_seconds: i64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -592,6 +675,14 @@ mod proto {
         pub(super) keys: u64,
         #[prost(uint64, tag = "3")]
         pub(super) revisions: u64,
+    }
+}
+
+fn alarm_on((member, alarm): (u64, Alarm)) -> command::proto::Alarm {
+    command::proto::Alarm {
+        member,
+        alarm: command::proto::AlarmKind::from(alarm).into(),
+        on: true,
     }
 }
 

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{Opened, Reply, Request, open};
+use super::{NoTransport, Opened, Reply, Request, open};
 use crate::command::Command;
 use crate::config::Config;
 use crate::error::{Error, StopCause};
 use crate::kv::Revision;
-use crate::txn::{Txn, TxnResponse};
+use crate::mvcc::Outcome;
+use crate::txn::Txn;
 
 /// Longer than anything here takes; a test that hits it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +28,9 @@ struct Member {
 impl Member {
     async fn open(config: Config) -> Self {
         let (requests, inbox) = mpsc::channel();
-        let opened = open(config, inbox).await.unwrap();
+        let opened = open(config, Arc::new(NoTransport), requests.clone(), inbox)
+            .await
+            .unwrap();
         Self {
             opened,
             requests,
@@ -35,12 +38,12 @@ impl Member {
         }
     }
 
-    fn put(&self, key: &str) -> oneshot::Receiver<Result<TxnResponse, Error>> {
+    fn put(&self, key: &str) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
         let request = Request::Propose {
             entry: Command::Txn(Txn::put(key.to_owned(), Bytes::new())).encode(),
-            reply: Reply::Txn(reply),
-            _room: self.room.clone().try_acquire_owned().unwrap(),
+            reply: Reply(reply),
+            room: self.room.clone().try_acquire_owned().unwrap(),
         };
         self.requests.send(request).unwrap();
         answer
@@ -50,10 +53,18 @@ impl Member {
         let (reply, answer) = oneshot::channel();
         let request = Request::ReadIndex {
             reply,
-            _room: self.room.clone().try_acquire_owned().unwrap(),
+            room: self.room.clone().try_acquire_owned().unwrap(),
         };
         self.requests.send(request).unwrap();
         answer
+    }
+}
+
+/// The revision of a put that succeeded.
+fn revision(outcome: Result<Outcome, Error>) -> Revision {
+    match outcome {
+        Ok(Outcome::Txn(Ok(response))) => response.revision,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -65,7 +76,7 @@ async fn answer<T>(answer: oneshot::Receiver<T>) -> T {
 async fn a_failed_sync_stops_the_member_and_acknowledges_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut member = Member::open(Config::new("a", dir.path())).await;
-    assert_eq!(answer(member.put("before")).await.unwrap().revision, 2);
+    assert_eq!(revision(answer(member.put("before")).await), 2);
 
     member
         .opened
@@ -98,14 +109,14 @@ async fn a_read_confirmed_by_raft_sees_what_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let member = Member::open(Config::new("a", dir.path())).await;
     for expect in 2..20 {
-        assert_eq!(answer(member.put("key")).await.unwrap().revision, expect);
+        assert_eq!(revision(answer(member.put("key")).await), expect);
         assert_eq!(answer(member.read_index()).await.unwrap(), expect);
     }
     // Under way together: the read's answer covers at least what was acknowledged before it was asked.
     let puts: Vec<_> = (0..50).map(|_| member.put("key")).collect();
     assert!(answer(member.read_index()).await.unwrap() >= 19);
     for put in puts {
-        answer(put).await.unwrap();
+        revision(answer(put).await);
     }
 }
 
@@ -116,6 +127,6 @@ async fn what_queues_up_during_a_sync_shares_the_next_one() {
     // Queued faster than any disk syncs; were each synced by itself, this would take 500 syncs.
     let puts: Vec<_> = (0..500).map(|at| member.put(&format!("k{at}"))).collect();
     for (at, put) in puts.into_iter().enumerate() {
-        assert_eq!(answer(put).await.unwrap().revision, at as u64 + 2);
+        assert_eq!(revision(answer(put).await), at as u64 + 2);
     }
 }

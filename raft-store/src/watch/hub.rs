@@ -182,11 +182,17 @@ impl Watchers {
 
     fn publish(&mut self, revision: Revision, events: &Events) {
         if !self.by_key.is_empty() {
+            // Nearly always, a transaction changes a key once, and an event is all there is for the key's watchers.
+            let twice = events.iter().any(|event| event.is_second(revision));
             for event in events.iter() {
                 if let Some(group) = self.by_key.get_mut(&event.kv.key) {
-                    // A transaction changes a key once, so this event is all there is for these watchers.
                     let selected: Events = if events.len() == 1 {
                         events.clone()
+                    } else if twice {
+                        // Who is offered them again, with the second event, takes them for old.
+                        let key = &event.kv.key;
+                        let of_key = events.iter().filter(|event| event.kv.key == key);
+                        of_key.cloned().collect()
                     } else {
                         Arc::from([event.clone()])
                     };

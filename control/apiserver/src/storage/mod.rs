@@ -146,25 +146,13 @@ impl Storage {
         guards: &[String],
     ) -> Result<std::result::Result<u64, Moved>> {
         let path = format!("{}{}", prefix(kind), key.as_str());
-        let mut compare = vec![Compare::ModRevision {
-            key: path.clone().into(),
-            op: CompareOp::Equal,
-            value: 0,
-        }];
-        compare.extend(guards.iter().map(|guard| Compare::ModRevision {
-            key: guard.clone().into(),
-            op: CompareOp::Greater,
-            value: 0,
-        }));
-        self.commit(
-            compare,
-            Op::Put {
-                key: path.into(),
-                value,
-                lease: 0,
-            },
-        )
-        .await
+        let mut compare = vec![unchanged(&path, 0)];
+        compare.extend(
+            guards
+                .iter()
+                .map(|guard| Compare::mod_revision(guard.clone(), CompareOp::Greater, 0)),
+        );
+        self.commit(compare, Op::put(path, value)).await
     }
 
     /// Replaces an object that must still be at `revision`.
@@ -180,15 +168,7 @@ impl Storage {
     ) -> Result<std::result::Result<u64, Moved>> {
         let path = format!("{}{}", prefix(kind), key.as_str());
         let compare = unchanged(&path, revision);
-        self.commit(
-            vec![compare],
-            Op::Put {
-                key: path.into(),
-                value,
-                lease: 0,
-            },
-        )
-        .await
+        self.commit(vec![compare], Op::put(path, value)).await
     }
 
     /// Removes an object that must still be at `revision`.
@@ -293,11 +273,7 @@ pub(super) fn from(range: KeyRange, start: impl Into<Bytes>) -> KeyRange {
 }
 
 fn unchanged(path: &str, revision: u64) -> Compare {
-    Compare::ModRevision {
-        key: path.to_owned().into(),
-        op: CompareOp::Equal,
-        value: revision,
-    }
+    Compare::mod_revision(path.to_owned(), CompareOp::Equal, revision)
 }
 
 /// What a client is told of a store's error.
