@@ -213,6 +213,11 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         self.raft.raft.state == StateRole::Leader
     }
 
+    #[cfg(test)]
+    pub(super) fn term(&self) -> u64 {
+        self.raft.raft.term
+    }
+
     /// Whether there is memory to be cleared: the next turn should come soon.
     pub(super) fn is_sweeping(&self) -> bool {
         self.sweeping

@@ -19,6 +19,8 @@ mod logger;
 mod outlet;
 mod proposals;
 mod reads;
+#[cfg(test)]
+mod sim;
 mod snapshot;
 mod start;
 #[cfg(test)]
