@@ -700,7 +700,8 @@ mod tests {
             if twice {
                 body.extend_from_within(..);
             }
-            for (at, byte) in changes.iter().filter(|_| !body.is_empty()) {
+            // No command is encoded in no bytes.
+            for (at, byte) in &changes {
                 let at = at.index(body.len());
                 body[at] = *byte;
             }
@@ -709,7 +710,8 @@ mod tests {
             }
             if let Ok(command) = Command::decode(&sealed(&body)) {
                 // What came in can go out again, and be applied.
-                prop_assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&command));
+                let again = Command::decode(&command.encode());
+                prop_assert_eq!(again.as_ref(), Ok(&command));
                 State::new().apply_command(&command);
             }
         }
