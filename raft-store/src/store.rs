@@ -11,9 +11,9 @@ use crate::command::Command;
 use crate::config::Config;
 use crate::error::{Error, OpenError, StopCause};
 use crate::kv::{KeyRange, Revision};
-use crate::mvcc;
 use crate::lessor::{LeaseGranted, LeaseTtl};
 use crate::member::{Alarm, Member};
+use crate::mvcc;
 use crate::mvcc::{Outcome, StateHash};
 use crate::node::{self, Answer, Backup, MemberChange, Question, Request, Shared};
 use crate::transport::{Inbox, Transport};
@@ -241,11 +241,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::MemberExists`], [`Error::UnhealthyGroup`], [`Error::Unavailable`], and those of any write.
-    pub async fn member_add(
-        &self,
-        peer_urls: Vec<String>,
-        learner: bool,
-    ) -> Result<Member, Error> {
+    pub async fn member_add(&self, peer_urls: Vec<String>, learner: bool) -> Result<Member, Error> {
         let member = Member {
             id: rand::random_range(1..=u64::MAX),
             peer_urls,
@@ -262,11 +258,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::member_add`], and [`Error::MemberNotFound`].
-    pub async fn member_replace(
-        &self,
-        gone: u64,
-        peer_urls: Vec<String>,
-    ) -> Result<Member, Error> {
+    pub async fn member_replace(&self, gone: u64, peer_urls: Vec<String>) -> Result<Member, Error> {
         let new = Member {
             id: rand::random_range(1..=u64::MAX),
             peer_urls,

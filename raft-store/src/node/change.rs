@@ -74,10 +74,7 @@ pub(super) fn nothing() -> ConfChangeV2 {
 
 /// Brings the table of members up to date. The outer error is a change that cannot be read, the inner one a change that
 /// is impossible by now; neither changes anything.
-pub(super) fn apply(
-    state: &mut State,
-    change: &ConfChangeV2,
-) -> Result<Result<(), Error>, String> {
+pub(super) fn apply(state: &mut State, change: &ConfChangeV2) -> Result<Result<(), Error>, String> {
     let added = if change.context.is_empty() {
         None
     } else {
@@ -96,7 +93,10 @@ pub(super) fn apply(
                     || state.is_removed(id)
                     || members.iter().any(|member| {
                         change.changes.iter().all(|gone| gone.node_id != member.id)
-                            && member.peer_urls.iter().any(|url| new.peer_urls.contains(url))
+                            && member
+                                .peer_urls
+                                .iter()
+                                .any(|url| new.peer_urls.contains(url))
                     });
                 if taken {
                     Err(Error::MemberExists)

@@ -78,9 +78,8 @@ pub(super) trait Outlet {
 }
 
 /// See [`Arrived::keep`]; what it is given begins the log anew.
-pub(crate) type Keep = Box<
-    dyn FnOnce(&mut dyn FnMut() -> Result<(), StopCause>) -> Result<(), StopCause> + Send,
->;
+pub(crate) type Keep =
+    Box<dyn FnOnce(&mut dyn FnMut() -> Result<(), StopCause>) -> Result<(), StopCause> + Send>;
 
 /// A snapshot that has arrived and can be installed.
 pub(crate) struct Arrived {
@@ -306,7 +305,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
                 }
             }
             Frame::Refused { id, term, why } => {
-                if self.proposals.refused(id, term) {
+                if self.proposals.refused(id, term, why) {
                     self.refuse(id, why);
                 }
             }
@@ -502,7 +501,9 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         self.raft
             .mut_store()
             .set_applied(position, Some(arrived.meta.conf_state));
-        self.shared.applied.send_modify(|applied| *applied = revision);
+        self.shared
+            .applied
+            .send_modify(|applied| *applied = revision);
         for lost in self.proposals.lost_sight(position.term) {
             lost.reply.fail(Error::NotLeader {
                 leader: self.leader(),
@@ -524,8 +525,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         let mut answers = Vec::new();
         let mut conf_state = None;
         for entry in &entries {
-            let pending =
-                ProposalId::decode(&entry.context).and_then(|id| self.proposals.take(id));
+            let pending = ProposalId::decode(&entry.context).and_then(|id| self.proposals.take(id));
             let outcome = if is_change(entry) {
                 let (group, outcome) = self.apply_change(entry)?;
                 conf_state = Some(group);
@@ -592,10 +592,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         }
     }
 
-    fn apply_change(
-        &mut self,
-        entry: &Entry,
-    ) -> Result<(ConfState, Outcome), StopCause> {
+    fn apply_change(&mut self, entry: &Entry) -> Result<(ConfState, Outcome), StopCause> {
         let unreadable = |what: String| broken(format!("entry {}: {what}", entry.index));
         let (change, outcome) = if entry.data.is_empty() {
             // Raft itself leaves a joint configuration.
@@ -767,9 +764,8 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             return Err(Refusal::ChangeUnderWay);
         }
         let voters: HashSet<u64> = raft.prs().conf().voters().ids().iter().collect();
-        let active = |id: u64| {
-            id == raft.id || raft.prs().get(id).is_some_and(|peer| peer.recent_active)
-        };
+        let active =
+            |id: u64| id == raft.id || raft.prs().get(id).is_some_and(|peer| peer.recent_active);
         let mut after = voters.clone();
         for single in &change.changes {
             match single.get_change_type() {
@@ -913,8 +909,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             self.taken = Taken::default();
             self.compacting_to = 0;
             let state = self.shared.state.read();
-            self.lessor
-                .reset(self.now, LEASE_ALLOWANCE, state.leases());
+            self.lessor.reset(self.now, LEASE_ALLOWANCE, state.leases());
         }
         if role.term != before.term || role.state != before.state {
             self.draw_election_ticks();

@@ -54,9 +54,7 @@ impl CoreInbox {
         if self.shared.stop_cause().is_some() {
             return Err(InboxError::Stopped);
         }
-        self.requests
-            .send(request)
-            .map_err(|_| InboxError::Stopped)
+        self.requests.send(request).map_err(|_| InboxError::Stopped)
     }
 }
 

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::Message;
 
+use super::Request;
 use super::core::Outlet;
 use super::frame::Frame;
 use super::snapshot::{Backup, Meta};
-use super::Request;
 use crate::member::Member;
 use crate::mvcc::State;
 use crate::transport::{SnapshotOut, Transport};

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::frame::{Proposal, ProposalId};
+use super::frame::{Proposal, ProposalId, Refusal};
 use super::{Reply, Room};
 
 /// How long a command may be without effect under one leader before it is sent again: the frame that carried it may
@@ -29,6 +29,8 @@ pub(super) struct Pending {
 struct Sent {
     term: u64,
     at: Duration,
+    /// To that term's leader.
+    times: u32,
 }
 
 /// What was asked for on this member and has not been applied here.
@@ -92,7 +94,12 @@ impl Proposals {
     /// Notes that a command was sent to the leader of `term`.
     pub(super) fn sent(&mut self, sequence: u64, term: u64, now: Duration) {
         if let Some(pending) = self.pending.get_mut(&sequence) {
-            pending.sent = Some(Sent { term, at: now });
+            let before = pending.sent.filter(|sent| sent.term == term);
+            pending.sent = Some(Sent {
+                term,
+                at: now,
+                times: before.map_or(0, |sent| sent.times) + 1,
+            });
         }
     }
 
@@ -101,12 +108,17 @@ impl Proposals {
         self.unsent.insert(sequence);
     }
 
-    /// The leader of `term` has not taken a command. Says whether that is news: it is not if it was sent to another
-    /// leader since.
-    pub(super) fn refused(&mut self, id: ProposalId, term: u64) -> bool {
-        let pending = self.pending.get(&id.sequence);
-        id.incarnation == self.incarnation
-            && pending.is_some_and(|pending| pending.sent.is_some_and(|sent| sent.term == term))
+    /// A leader of `term`, or who was taken for one, has not taken a command. Says whether that is final.
+    ///
+    /// It is not if the command was sent to another leader since. Nor if it was sent in that term more than once: who is
+    /// not the leader any more when the second copy arrives may have been when the first one did.
+    pub(super) fn refused(&self, id: ProposalId, term: u64, why: Refusal) -> bool {
+        let sent = self
+            .pending
+            .get(&id.sequence)
+            .and_then(|pending| pending.sent)
+            .filter(|sent| id.incarnation == self.incarnation && sent.term == term);
+        sent.is_some_and(|sent| sent.times == 1 || why != Refusal::Again)
     }
 
     /// Gives out a command that has been applied or is given up.

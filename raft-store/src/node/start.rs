@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
-use raft::eraftpb::ConfState;
 use raft::RawNode;
+use raft::eraftpb::ConfState;
 use tokio::sync::{oneshot, watch};
 
 use super::chores::Chores;
-use super::core::{
-    Core, ELECTION_TICKS_MAX, ELECTION_TICKS_MIN, HEARTBEAT_TICKS, Options, broken,
-};
+use super::core::{Core, ELECTION_TICKS_MAX, ELECTION_TICKS_MIN, HEARTBEAT_TICKS, Options, broken};
 use super::dir::{DataDir, Identity};
 use super::driver::{Driver, Parts};
 use super::fs::DiskHealth;

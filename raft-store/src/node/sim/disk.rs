@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
-use rand::rngs::StdRng;
 use rand::Rng;
+use rand::rngs::StdRng;
 
 use super::super::core::{Disk, snapshot_of};
 use super::super::log::Position;
@@ -41,10 +41,12 @@ impl Image {
     }
 
     fn last(&self) -> Position {
-        self.entries.last().map_or(self.truncated, |entry| Position {
-            index: entry.index,
-            term: entry.term,
-        })
+        self.entries
+            .last()
+            .map_or(self.truncated, |entry| Position {
+                index: entry.index,
+                term: entry.term,
+            })
     }
 
     fn write(&mut self, entries: &[Entry], hard_state: Option<&HardState>) {
@@ -137,10 +139,10 @@ impl Disk for SimDisk {
     ) -> Result<(), StopCause> {
         let mut random = self.random.lock().unwrap();
         if !entries.is_empty() && self.faults.disk > 0.0 && random.random_bool(self.faults.disk) {
-            // It fails, and some of it may be there nevertheless.
-            let torn = random.random_range(0..=entries.len());
-            let with_state = hard_state.filter(|_| random.random_bool(0.5));
-            self.durable.lock().unwrap().write(&entries[..torn], with_state);
+            // It fails, and may be there nevertheless. A write is one record with a checksum, so there are no halves.
+            if random.random_bool(0.5) {
+                self.durable.lock().unwrap().write(entries, hard_state);
+            }
             return Err(StopCause::Disk {
                 what: "a simulated write".to_owned(),
                 error: "a simulated failure".into(),
@@ -150,7 +152,10 @@ impl Disk for SimDisk {
         seen.write(entries, hard_state);
         let synced = (sync || !entries.is_empty()) && !self.faults.skip_sync;
         if synced || random.random_bool(0.3) {
-            self.durable.lock().unwrap().write(entries, Some(&seen.hard_state));
+            self.durable
+                .lock()
+                .unwrap()
+                .write(entries, Some(&seen.hard_state));
         }
         Ok(())
     }

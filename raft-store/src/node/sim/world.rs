@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use raft::eraftpb::{ConfState, Message};
 use raft::RawNode;
+use raft::eraftpb::{ConfState, Message};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
@@ -89,9 +89,23 @@ struct Node {
 
 enum Happening {
     Tick(u64, u64),
-    Frame { from: u64, to: u64, frame: Box<Frame> },
-    Snapshot { from: u64, to: u64, message: Box<Message>, meta: Meta, state: State },
-    SnapshotSent { from: u64, to: u64, taken: bool },
+    Frame {
+        from: u64,
+        to: u64,
+        frame: Box<Frame>,
+    },
+    Snapshot {
+        from: u64,
+        to: u64,
+        message: Box<Message>,
+        meta: Meta,
+        state: State,
+    },
+    SnapshotSent {
+        from: u64,
+        to: u64,
+        taken: bool,
+    },
     Client(usize),
     Disturb,
     Restart(u64),
@@ -232,7 +246,8 @@ impl World {
 
     fn after(&mut self, delay: u64, happening: Happening) {
         self.sequence += 1;
-        self.agenda.insert((self.now + delay, self.sequence), happening);
+        self.agenda
+            .insert((self.now + delay, self.sequence), happening);
     }
 
     fn start(&mut self, id: u64) {
@@ -290,7 +305,11 @@ impl World {
         id: u64,
         act: impl FnOnce(&mut Core<SimDisk, SimOutlet>) -> Result<(), StopCause>,
     ) {
-        let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) else {
+        let Some(running) = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.running.as_mut())
+        else {
             return;
         };
         let core = &mut running.core;
@@ -323,7 +342,9 @@ impl World {
                 if lost || self.cut.contains(&(from, to)) {
                     return;
                 }
-                if self.random.random_bool(self.faults.repeat) {
+                // Transports promise not to; Raft would not mind, for its own.
+                let ours = !matches!(frame, Frame::Raft(_));
+                if !ours && self.random.random_bool(self.faults.repeat) {
                     let later = self.random.random_range(1..=self.faults.delay_max * 3);
                     let frame = Box::new(frame.clone());
                     self.after(later, Happening::Frame { from, to, frame });
@@ -693,41 +714,60 @@ impl World {
         };
         if gone {
             let id = self.some_node();
-            let Some(node) = self.nodes.get(&id) else {
-                return;
-            };
-            let Some(running) = &node.running else { return };
-            let next = self.clients[at].watch_next;
-            match Watcher::new(running.shared.clone(), KeyRange::all(), next) {
-                Ok(watcher) => self.clients[at].watch = Some((id, node.life, watcher)),
-                Err(error) => return self.fail(format!("a watch from {next} on: {error}")),
-            }
+            self.watch_on(at, id);
         }
+        self.show(at);
+    }
+
+    fn watch_on(&mut self, at: usize, id: u64) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let Some(running) = &node.running else { return };
+        let next = self.clients[at].watch_next;
+        match Watcher::new(running.shared.clone(), KeyRange::all(), next) {
+            Ok(watcher) => self.clients[at].watch = Some((id, node.life, watcher)),
+            Err(error) => self.fail(format!("a watch from {next} on: {error}")),
+        }
+    }
+
+    fn show(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let Some((_, _, watcher)) = &mut client.watch else {
             return;
         };
         let mut context = Context::from_waker(Waker::noop());
         let mut idle = 0;
+        let mut over = false;
         // Each poll that is pending may only have given way.
-        while idle < 3 {
-            let next = std::pin::pin!(watcher.next());
-            match next.poll(&mut context) {
+        while idle < 3 && !over {
+            let polled = std::pin::pin!(watcher.next()).poll(&mut context);
+            match polled {
                 Poll::Ready(Ok(batch)) => {
                     idle = 0;
                     client.watch_next = batch.revision + 1;
                     client.shown.push((batch.revision, batch.events.to_vec()));
                 }
-                Poll::Ready(Err(_)) => {
-                    client.watch = None;
-                    return;
-                }
+                Poll::Ready(Err(_)) => over = true,
                 Poll::Pending => idle += 1,
             }
+        }
+        if over {
+            client.watch = None;
         }
     }
 
     // --- the end --------------------------------------------------------------
+
+    fn newest(&self) -> Option<u64> {
+        self.nodes
+            .iter()
+            .filter_map(|(id, node)| {
+                Some((node.running.as_ref()?.shared.state.read().revision(), *id))
+            })
+            .max()
+            .map(|(_, id)| id)
+    }
 
     /// Heals everything.
     fn rest(&mut self) {
@@ -768,7 +808,12 @@ impl World {
     fn judge(mut self) -> Result<(), String> {
         for client in 0..CLIENTS {
             self.hear(client);
-            self.watch(client);
+            // What was watched last may have been a member that is not in the group any more, and not told.
+            self.show(client);
+            if let Some(id) = self.newest() {
+                self.watch_on(client, id);
+            }
+            self.show(client);
             if let Some((asked, began, _)) = self.clients[client].asked.take() {
                 self.operations.push(Operation {
                     began,
@@ -811,7 +856,11 @@ impl World {
         }
         for (at, client) in self.clients.iter().enumerate() {
             let expect: Vec<_> = events.iter().map(|(at, events)| (*at, events)).collect();
-            let shown: Vec<_> = client.shown.iter().map(|(at, events)| (*at, events)).collect();
+            let shown: Vec<_> = client
+                .shown
+                .iter()
+                .map(|(at, events)| (*at, events))
+                .collect();
             if shown != expect {
                 let differ = shown.iter().zip(&expect).position(|(a, b)| a != b);
                 return Err(format!(
@@ -824,7 +873,24 @@ impl World {
         if events.len() < 3 {
             return Err(format!("nothing got done: {} writes", events.len()));
         }
-        history::check(&self.operations, &events)
+        history::check(&self.operations, &events)?;
+        tracing::debug!(
+            operations = self.operations.len(),
+            writes = events.len(),
+            terms = self.leaders.len(),
+            members = members.len(),
+            "a run was right"
+        );
+        if std::env::var_os("EUSTON_SIM_VERBOSE").is_some() {
+            eprintln!(
+                "{} operations, {} writes, {} leaders, {} members",
+                self.operations.len(),
+                events.len(),
+                self.leaders.len(),
+                members.len()
+            );
+        }
+        Ok(())
     }
 }
 
