@@ -38,6 +38,8 @@ mod serve;
 mod service;
 mod snapshot_in;
 mod snapshot_out;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::net::SocketAddr;
