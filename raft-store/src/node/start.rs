@@ -182,7 +182,7 @@ fn recover(config: &Config, inbox: mpsc::Receiver<Request>) -> Result<Driver, Op
 
 /// Applies a command once more. What it answered was answered the first time.
 fn replay(state: &mut State, command: &Command) {
-    state.apply_command(&command);
+    state.apply_command(command);
     while state.sweep(usize::MAX) {}
 }
 
