@@ -185,7 +185,7 @@ async fn an_unknown_snapshot_format_is_refused_by_its_number() {
             error,
             OpenError::UnknownFormat {
                 found: 77,
-                supported: 1,
+                supported: 2,
                 ..
             }
         ),
