@@ -165,6 +165,33 @@ async fn one_transaction_is_one_batch_for_keys_and_ranges_alike() {
 }
 
 #[tokio::test]
+async fn a_key_put_and_deleted_by_one_transaction_is_both_in_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let mut watchers =
+        [KeyRange::key("a"), KeyRange::all()].map(|range| store.watch(range, 0).unwrap());
+    for round in 0..2 {
+        // The first round is read from history, the second one arrives live.
+        let txn = Txn {
+            success: vec![
+                Op::put("b", ""),
+                Op::Txn(Txn::put("a", "")),
+                Op::Txn(Txn::delete(KeyRange::key("a"))),
+            ],
+            ..Txn::default()
+        };
+        store.txn(txn).await.unwrap();
+        for watcher in &mut watchers {
+            let batch = next(watcher).await;
+            let of_a = batch.events.iter().filter(|event| event.kv.key == "a");
+            let kinds: Vec<EventKind> = of_a.map(|event| event.kind).collect();
+            assert_eq!(batch.revision, round + 2);
+            assert_eq!(kinds, [EventKind::Put, EventKind::Delete]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_watch_of_what_is_compacted_ends_with_the_compaction_point() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;

@@ -438,7 +438,11 @@ fn killed_and_stopped_processes_lose_nothing_that_was_acknowledged() {
     for round in 0..KILLS {
         // Under load, until every member that is up has got something done.
         hear(&acked, &mut acknowledged, &mut leader, 50);
-        let victim = if round % 2 == 0 { leader } else { (leader + 1) % 3 };
+        let victim = if round % 2 == 0 {
+            leader
+        } else {
+            (leader + 1) % 3
+        };
         if round % 4 == 3 {
             processes.signal(victim, rustix::process::Signal::STOP);
         } else {
@@ -497,7 +501,12 @@ fn killed_and_stopped_processes_lose_nothing_that_was_acknowledged() {
     });
 }
 
-fn note(line: &str, acknowledged: &mut HashMap<String, u64>, leader: &mut usize, at: usize) -> bool {
+fn note(
+    line: &str,
+    acknowledged: &mut HashMap<String, u64>,
+    leader: &mut usize,
+    at: usize,
+) -> bool {
     let mut words = line.split(' ');
     // The last line of a killed process may be cut short.
     if let (Some("acked"), Some(key), Some(revision), Some(leads)) =

@@ -16,6 +16,8 @@ mod group;
 mod hash;
 mod history;
 mod lease;
+#[cfg(test)]
+mod properties;
 mod read;
 #[cfg(test)]
 mod reference;
