@@ -267,3 +267,83 @@ async fn a_receiver_that_cannot_read_frames_ends_the_stream_and_is_not_flooded()
     *b.core.refuses.lock() = None;
     a.send_until_received(&b.core, 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_calls_is_called_without_a_pause() {
+    let gone = Node::new(0xb).await;
+    let address = gone.address();
+    let core = Arc::clone(&gone.core);
+    gone.network.shutdown().await;
+    // Left to itself, it would not try a second time before the test ends.
+    let a = Node::with(0xa, |config| {
+        config.backoff_min = Duration::from_secs(3600);
+        config.backoff_max = Duration::from_secs(3600);
+    })
+    .await;
+    let b = member(0xb, &[&address.to_string()]);
+    a.transport.set_members(vec![a.member(), b]);
+    a.core.until("a report", |log| log.unreachable > 0).await;
+    let again = Node::of_core(core, |config| config.listen = address).await;
+    introduce(&[&a, &again]);
+    a.send_until_received(&again.core, 0).await;
+}
+
+/// Passes connections on to a member, until told not to.
+async fn passing_on(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = tokio::net::TcpListener::bind(local(0))
+        .await
+        .expect("listening");
+    let address = listener.local_addr().expect("an address");
+    let (open, _) = watch::channel(true);
+    let gate = open.subscribe();
+    tokio::spawn(async move {
+        // Held, not closed: a cut cable says nothing.
+        let mut held = Vec::new();
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut gate = gate.clone();
+            if !*gate.borrow() {
+                held.push(near);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(to)
+                    .await
+                    .expect("connecting");
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    () = async { drop(gate.wait_for(|open| !open).await) } => {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            });
+        }
+    });
+    (address, open)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_died_in_silence_is_given_up() {
+    let a = Node::with(0xa, |config| {
+        config.keepalive_interval = Duration::from_millis(100);
+        config.keepalive_timeout = Duration::from_millis(300);
+        config.connect_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let b = Node::new(0xb).await;
+    let (address, open) = passing_on(b.address()).await;
+    let through = member(0xb, &[&address.to_string()]);
+    a.transport.set_members(vec![a.member(), through]);
+    b.transport.set_members(vec![a.member(), b.member()]);
+    let next = a.send_until_received(&b.core, 0).await;
+    let reported = a.core.log.borrow().unreachable;
+    open.send_replace(false);
+    let begun = Instant::now();
+    a.core
+        .until("a report", |log| log.unreachable > reported)
+        .await;
+    println!("given up after {:?}", begun.elapsed());
+    a.until_counted(0xb, "the loss", |counters| !counters.connected)
+        .await;
+    open.send_replace(true);
+    a.send_until_received(&b.core, next).await;
+}

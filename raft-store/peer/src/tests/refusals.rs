@@ -19,6 +19,9 @@ pub(super) async fn link_to(address: SocketAddr) -> Link {
     Link::connect(&address, &config).await.expect("connecting")
 }
 
+/// What is wrong with a call, and how it is answered.
+type Case = (fn(&mut Handshake), Result<(), (Reason, Code)>);
+
 /// What member a says to member b.
 pub(super) fn fitting() -> Handshake {
     Handshake {
@@ -48,7 +51,7 @@ async fn calls_that_do_not_fit_are_refused_by_name() {
         .set_members(members().into_iter().filter(|m| m.id != 0xe).collect());
     b.core.removed.lock().insert(0xf);
     let link = link_to(b.address()).await;
-    let cases: [(fn(&mut Handshake), Result<(), (Reason, Code)>); 8] = [
+    let cases: [Case; 8] = [
         (|_| {}, Ok(())),
         (
             |call| call.version = 7,
