@@ -43,6 +43,13 @@ struct Inner {
     ended: tokio::sync::watch::Receiver<()>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The network may hold on to the member's inbox, so a closed channel does not tell. Fails where the thread has ended.
+        let _ = self.requests.send(Request::Shutdown);
+    }
+}
+
 impl Store {
     /// Opens the store in `config.data_dir`: recovers what was acknowledged before, and for a group of one, is ready to
     /// write at once. An empty directory becomes a new group of one member.
