@@ -152,13 +152,16 @@ impl Cluster {
         }
     }
 
-    pub async fn client(&self) -> kube::Client {
+    pub async fn config(&self) -> kube::Config {
         let config = kube::config::Kubeconfig::read_from(self.kubeconfig()).unwrap();
         let options = kube::config::KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(config, &options)
+        kube::Config::from_custom_kubeconfig(config, &options)
             .await
-            .unwrap();
-        kube::Client::try_from(config).unwrap()
+            .unwrap()
+    }
+
+    pub async fn client(&self) -> kube::Client {
+        kube::Client::try_from(self.config().await).unwrap()
     }
 }
 

@@ -1,327 +1,269 @@
 //! Stock kubectl, the versions that are at hand: 1.32 from the PATH, 1.37 where
-//! `tests/fetch-kubectl.sh` put it. Both run the same table of commands.
+//! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod steps;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Once, mpsc};
+use std::time::Instant;
+
+use euston_tests::wait::PATIENCE;
 
 use crate::cluster::Cluster;
+use steps::STEPS;
 
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: web, labels: { app: web } }
-spec:
-  replicas: 2
-  selector: { matchLabels: { app: web } }
-  template:
-    metadata: { labels: { app: web } }
-    spec:
-      containers:
-        - { name: web, image: "hello:v1", ports: [{ containerPort: 80 }], env: [{ name: NAME, value: one }] }
-"#;
+/// What `kubectl edit` runs on the object's file, and what it changes.
+const EDITOR: &str = "sed -i -e s/note:.fresh/note:\\ stale/";
 
-const TALKER: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: { name: talker, labels: { app: talker } }
-spec:
-  restartPolicy: Never
-  containers:
-    - { name: a, image: "counter:v1", args: ["3"] }
-    - { name: b, image: "counter:v1", args: ["5"] }
-"#;
-
-/// A command, its standard input, whether it succeeds, and what it prints.
-type Step = (&'static str, &'static str, bool, &'static str);
-
-const STEPS: &[Step] = &[
-    ("version", "", true, "Server Version: v1.37"),
-    ("cluster-info", "", true, "is running at"),
-    ("api-resources", "", true, "deployments"),
-    ("config view", "", true, "current-context"),
-    ("apply -f -", WEB, true, "deployment.apps/web created"),
-    (
-        "rollout status deployment/web --timeout=50s",
-        "",
-        true,
-        "successfully rolled out",
-    ),
-    ("apply -f -", WEB, true, "unchanged"),
-    ("get deployment web", "", true, "2/2"),
-    ("get pods -o wide", "", true, "node-1"),
-    (
-        "get pods -l app=web -o jsonpath={.items[0].status.phase}",
-        "",
-        true,
-        "Running",
-    ),
-    ("get pods -l app=none", "", true, "No resources found"),
-    (
-        "get pods --field-selector=status.phase=Failed",
-        "",
-        true,
-        "No resources found",
-    ),
-    ("get pods -A", "", true, "web-"),
-    ("get deployment web -o yaml", "", true, "observedGeneration"),
-    (
-        "get deployment web -o json",
-        "",
-        true,
-        "\"kind\": \"Deployment\"",
-    ),
-    ("get all", "", true, "replicaset.apps/web-"),
-    ("get nodes", "", true, "Ready"),
-    (
-        "describe deployment web",
-        "",
-        true,
-        "NewReplicaSetAvailable",
-    ),
-    ("describe node node-1", "", true, "wasmtime://"),
-    ("describe pod -l app=web", "", true, "hello:v1"),
-    ("scale deployment/web --replicas=3", "", true, "scaled"),
-    (
-        "wait --for=jsonpath={.status.availableReplicas}=3 deployment/web --timeout=50s",
-        "",
-        true,
-        "condition met",
-    ),
-    ("set env deployment/web NAME=two", "", true, "env updated"),
-    (
-        "rollout status deployment/web --timeout=50s",
-        "",
-        true,
-        "successfully rolled out",
-    ),
-    ("rollout history deployment/web", "", true, "2"),
-    ("rollout undo deployment/web", "", true, "rolled back"),
-    (
-        "rollout status deployment/web --timeout=50s",
-        "",
-        true,
-        "successfully rolled out",
-    ),
-    (
-        "get deployment web -o jsonpath={.spec.template.spec.containers[0].env[0].value}",
-        "",
-        true,
-        "one",
-    ),
-    ("rollout pause deployment/web", "", true, "paused"),
-    ("rollout resume deployment/web", "", true, "resumed"),
-    ("rollout restart deployment/web", "", true, "restarted"),
-    (
-        "rollout status deployment/web --timeout=50s",
-        "",
-        true,
-        "successfully rolled out",
-    ),
-    (
-        "set image deployment/web web=hello:v9",
-        "",
-        true,
-        "image updated",
-    ),
-    ("rollout undo deployment/web", "", true, "rolled back"),
-    (
-        "rollout status deployment/web --timeout=50s",
-        "",
-        true,
-        "successfully rolled out",
-    ),
-    ("label deployment web team=cookies", "", true, "labeled"),
-    ("annotate deployment web note=fresh", "", true, "annotated"),
-    (
-        "patch deployment web -p {\"spec\":{\"replicas\":1}}",
-        "",
-        true,
-        "patched",
-    ),
-    (
-        "patch deployment web --type=json -p [{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":2}]",
-        "",
-        true,
-        "patched",
-    ),
-    (
-        "patch deployment web --type=merge -p {\"spec\":{\"replicas\":-2}}",
-        "",
-        false,
-        "must be greater than or equal to 0",
-    ),
-    (
-        "expose deployment web --port=80",
-        "",
-        true,
-        "service/web exposed",
-    ),
-    ("get service web", "", true, "ClusterIP"),
-    (
-        "explain deployment.spec.replicas",
-        "",
-        true,
-        "Number of desired pods",
-    ),
-    (
-        "explain pod.spec.containers --recursive",
-        "",
-        true,
-        "imagePullPolicy",
-    ),
-    ("events", "", true, "ScalingReplicaSet"),
-    (
-        "run single --image=hello:v1 --restart=Never",
-        "",
-        true,
-        "pod/single created",
-    ),
-    (
-        "wait --for=condition=Ready pod/single --timeout=50s",
-        "",
-        true,
-        "condition met",
-    ),
-    ("create -f -", TALKER, true, "pod/talker created"),
-    ("create -f -", TALKER, false, "already exists"),
-    (
-        "wait --for=jsonpath={.status.phase}=Succeeded pod/talker --timeout=50s",
-        "",
-        true,
-        "condition met",
-    ),
-    ("logs talker -c b --tail=2", "", true, "5"),
-    ("logs talker -c b -f --since=1h", "", true, "4"),
-    ("logs -l app=talker -c a", "", true, "3"),
-    ("logs talker -c none", "", false, "none"),
-    ("get pod talker", "", true, "Completed"),
-    ("diff -f -", TALKER, true, ""),
-    ("delete pod talker", "", true, "deleted"),
-    ("get pod talker", "", false, "NotFound"),
-    ("delete pod talker", "", false, "not found"),
-    (
-        "delete deployment web --cascade=foreground --timeout=50s",
-        "",
-        true,
-        "deleted",
-    ),
-    ("get pods -l app=web", "", true, "No resources found"),
-    ("apply -f -", WEB, true, "created"),
-    (
-        "rollout status deployment/web --timeout=50s",
-        "",
-        true,
-        "successfully rolled out",
-    ),
-    (
-        "delete deployment web --cascade=orphan --timeout=50s",
-        "",
-        true,
-        "deleted",
-    ),
-    ("get replicasets -l app=web", "", true, "web-"),
-    (
-        "delete replicasets -l app=web --timeout=50s",
-        "",
-        true,
-        "deleted",
-    ),
-    (
-        "wait --for=delete pod -l app=web --timeout=50s",
-        "",
-        true,
-        "",
-    ),
-    (
-        "apply -f -",
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {selectr: {}}\n",
-        false,
-        "unknown field \"spec.selectr\"",
-    ),
-    (
-        "apply -f -",
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: Bad_Name}\nspec: {containers: []}\n",
-        false,
-        "metadata.name",
-    ),
-    ("apply -f -", "kind: [", false, "error"),
-];
-
-fn versions() -> Vec<(String, PathBuf)> {
-    let fetched =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools/kubectl-1.37/kubectl");
-    [PathBuf::from("kubectl"), fetched]
-        .into_iter()
-        .filter_map(|path| {
-            let out = Command::new(&path)
-                .args(["version", "--client"])
-                .output()
-                .ok()?;
-            let text = String::from_utf8_lossy(&out.stdout).into_owned();
-            Some((text.lines().next()?.to_owned(), path))
-        })
-        .collect()
+/// The name of a kubectl, its version, and where it is.
+struct Kubectl {
+    version: String,
+    path: PathBuf,
 }
 
-fn run(
-    kubectl: &PathBuf,
-    cluster: &Cluster,
-    namespace: &str,
-    line: &str,
-    input: &str,
-) -> (bool, String) {
-    let mut child = Command::new(kubectl)
-        .arg("--kubeconfig")
-        .arg(cluster.kubeconfig())
-        .args(["-n", namespace, "--cache-dir"])
-        .arg(cluster.dir.join(format!("cache-{namespace}")))
-        .args(line.split(' '))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that reads nothing may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let out = child.wait_with_output().unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    (out.status.success(), text)
+/// Those at hand. What is not at hand is said once, past the test harness, which keeps the output of
+/// tests that pass to itself.
+fn at_hand() -> Vec<Kubectl> {
+    let fetched =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools/kubectl-1.37/kubectl");
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for (what, path) in [
+        ("e2e with the kubectl of the PATH", PathBuf::from("kubectl")),
+        (
+            "e2e with kubectl 1.37 (tests/fetch-kubectl.sh gets it)",
+            fetched,
+        ),
+    ] {
+        match client_version(&path) {
+            Some(version) => found.push(Kubectl { version, path }),
+            None => missing.push(what),
+        }
+    }
+    static SAID: Once = Once::new();
+    if !missing.is_empty() {
+        SAID.call_once(|| {
+            let line = format!("NOT RUN, as it is not here: {}\n", missing.join(" and "));
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        });
+    }
+    found
+}
+
+fn client_version(path: &Path) -> Option<String> {
+    let out = Command::new(path)
+        .args(["version", "--client"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    Some(text.lines().next()?.to_owned())
+}
+
+impl Kubectl {
+    fn command(&self, cluster: &Cluster, namespace: &str, line: &str) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .arg("--kubeconfig")
+            .arg(cluster.kubeconfig())
+            .args(["-n", namespace, "--cache-dir"])
+            .arg(cluster.dir.join(format!("cache-{namespace}")))
+            .args(line.split(' '))
+            .env("KUBE_EDITOR", EDITOR)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end; whether it succeeded and all that it printed.
+    fn run(&self, cluster: &Cluster, namespace: &str, line: &str, input: &str) -> (bool, String) {
+        let mut child = self.command(cluster, namespace, line).spawn().unwrap();
+        // A command that reads nothing may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let out = child.wait_with_output().unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
+        (out.status.success(), text)
+    }
+
+    /// As [`run`](Self::run), and fails unless it does as expected.
+    fn expect(
+        &self,
+        cluster: &Cluster,
+        namespace: &str,
+        line: &str,
+        input: &str,
+        (succeeds, prints): (bool, &str),
+    ) {
+        let version = &self.version;
+        let (success, text) = self.run(cluster, namespace, line, input);
+        assert_eq!(success, succeeds, "{version}: kubectl {line}\n{text}");
+        assert!(
+            text.contains(prints),
+            "{version}: kubectl {line}: {prints:?} is not in\n{text}"
+        );
+    }
 }
 
 #[test]
 fn stock_kubectl_does_what_its_users_expect() {
-    let versions = versions();
-    if versions.is_empty() {
-        eprintln!("no kubectl at hand (tests/fetch-kubectl.sh fetches one): nothing to run");
-        return;
-    }
     let cluster = Cluster::start(&[]);
     cluster.push_guests(&["hello", "counter"]);
-    for (i, (version, kubectl)) in versions.iter().enumerate() {
+    for (i, kubectl) in at_hand().iter().enumerate() {
         let namespace = format!("v{i}");
         let object = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
-        let (made, text) = run(kubectl, &cluster, "default", "apply -f -", &object);
-        assert!(made, "{version}: {text}");
-        for (line, input, succeeds, prints) in STEPS {
-            let (success, text) = run(kubectl, &cluster, &namespace, line, input);
-            assert_eq!(success, *succeeds, "{version}: kubectl {line}\n{text}");
-            assert!(
-                text.contains(prints),
-                "{version}: kubectl {line}: {prints:?} is not in\n{text}"
-            );
-        }
-        let (gone, text) = run(
-            kubectl,
+        kubectl.expect(
             &cluster,
             "default",
-            &format!("delete namespace {namespace} --timeout=50s"),
-            "",
+            "apply -f -",
+            &object,
+            (true, "created"),
         );
-        assert!(gone, "{version}: {text}");
+        for (line, input, succeeds, prints) in STEPS {
+            kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
+        }
+        too_large(kubectl, &cluster, &namespace);
+        let delete = format!("delete namespace {namespace} --timeout=50s");
+        kubectl.expect(&cluster, "default", &delete, "", (true, "deleted"));
+    }
+}
+
+/// Ten megabytes are refused in a sentence, and nothing is there afterwards.
+fn too_large(kubectl: &Kubectl, cluster: &Cluster, namespace: &str) {
+    let object = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: huge}}\ndata: {{a: {}}}\n",
+        "x".repeat(10 << 20)
+    );
+    let refused = (false, "limit is 3145728");
+    kubectl.expect(cluster, namespace, "create -f -", &object, refused);
+    let absent = (false, "NotFound");
+    kubectl.expect(cluster, namespace, "get configmap huge", "", absent);
+}
+
+/// A `kubectl get -w` under way.
+struct Watching {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Watching {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                if tell.send(words.join(" ")).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn next(&self, what: &str) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+
+    /// Ctrl-C; returns what it printed after what was taken.
+    fn interrupt(mut self) -> Vec<String> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let end = Instant::now() + PATIENCE;
+        let mut rest = Vec::new();
+        loop {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => rest.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("kubectl get -w does not end"),
+            }
+        }
+        self.child.wait().unwrap();
+        rest
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn get_w_prints_every_change_in_order_until_it_is_stopped() {
+    let cluster = Cluster::start(&[]);
+    cluster.push_guests(&["counter"]);
+    for kubectl in at_hand() {
+        let watch = "get configmaps -l walk=yes -w --output-watch-events --no-headers";
+        let watching = Watching::start(kubectl.command(&cluster, "default", watch));
+        let object =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: walk, labels: {walk: \"yes\"}}\n";
+        let steps = [
+            ("create -f -", "ADDED walk 0"),
+            (
+                "patch configmap walk -p {\"data\":{\"a\":\"1\"}}",
+                "MODIFIED walk 1",
+            ),
+            ("annotate configmap walk seen=yes", "MODIFIED walk 1"),
+            // No longer selected: to this watcher it is gone.
+            ("label configmap walk walk-", "DELETED walk 1"),
+            ("label configmap walk walk=yes", "ADDED walk 1"),
+            ("delete configmap walk", "DELETED walk 1"),
+        ];
+        for (line, prints) in steps {
+            kubectl.expect(&cluster, "default", line, object, (true, "walk"));
+            let printed = watching.next(line);
+            assert!(
+                printed.starts_with(prints),
+                "{}: {line}: {prints:?}, not {printed:?}",
+                kubectl.version
+            );
+        }
+        let rest = watching.interrupt();
+        assert!(
+            rest.is_empty(),
+            "{}: more than happened: {rest:?}",
+            kubectl.version
+        );
+
+        // A pod's way, as a user watches it.
+        let watch = "get pods -l run=walker -w --no-headers";
+        let watching = Watching::start(kubectl.command(&cluster, "default", watch));
+        let run = "run walker --image=counter:v1 --restart=Never -- 3";
+        kubectl.expect(&cluster, "default", run, "", (true, "created"));
+        let mut seen: Vec<String> = Vec::new();
+        while !seen.last().is_some_and(|last| last.contains(" Completed ")) {
+            seen.push(watching.next(&format!("the pod completes after {seen:?}")));
+        }
+        let order = ["Pending", "ContainerCreating", "Running", "Completed"];
+        let places: Vec<_> = seen
+            .iter()
+            .map(|line| order.iter().position(|state| line.contains(state)))
+            .collect();
+        assert!(
+            places.iter().all(Option::is_some) && places.is_sorted(),
+            "{}: {seen:#?}",
+            kubectl.version
+        );
+        kubectl.expect(
+            &cluster,
+            "default",
+            "delete pod walker",
+            "",
+            (true, "deleted"),
+        );
+        watching.interrupt();
     }
 }

@@ -1,49 +1,22 @@
 //! A cluster's life: start, rolling updates under load, kill -9, several nodes, the end.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
 use euston_tests::wait::until;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, LogParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use serde_json::json;
 
 use crate::cluster::Cluster;
-
-type Http = Client<HttpConnector, Empty<Bytes>>;
-
-fn http() -> Http {
-    Client::builder(TokioExecutor::new()).build_http()
-}
-
-async fn get(http: &Http, url: &str) -> Result<String, String> {
-    let answer = tokio::time::timeout(Duration::from_secs(10), http.get(url.parse().unwrap()))
-        .await
-        .map_err(|_| "no answer within 10 s".to_owned())?
-        .map_err(|e| format!("{e:?}"))?;
-    let status = answer.status();
-    let body = answer
-        .into_body()
-        .collect()
-        .await
-        .map_err(|e| e.to_string())?
-        .to_bytes();
-    let text = String::from_utf8_lossy(&body).into_owned();
-    if status.is_success() {
-        Ok(text)
-    } else {
-        Err(format!("{status}: {text}"))
-    }
-}
+use crate::web::{self, get};
 
 /// Deploys the shop: a front end behind a node port that calls three back ends.
 async fn open_shop(client: &kube::Client, node_port: u16) {
@@ -132,7 +105,7 @@ async fn a_rolling_update_under_load_loses_no_request() {
         .map(|_| {
             let (stop, served) = (stop.clone(), served.clone());
             tokio::spawn(async move {
-                let http = http();
+                let http = web::client();
                 let mut lost = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     match get(&http, url).await {
@@ -176,7 +149,7 @@ async fn a_rolling_update_under_load_loses_no_request() {
 }
 
 async fn get_owned(url: &'static str) -> Result<String, String> {
-    get(&http(), url).await
+    get(&web::client(), url).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,6 +175,13 @@ async fn after_kill_9_every_object_and_every_pod_comes_back() {
     })
     .await;
     assert_eq!(uids(&client).await, before, "the same objects");
+    // What happened before is no longer known: a watch from there is told to list again.
+    let mut events = pin!(pods.watch(&WatchParams::default(), "1").await.unwrap());
+    let first = events.next().await.unwrap().unwrap();
+    let WatchEvent::Error(gone) = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!((gone.code, &*gone.reason), (410, "Expired"), "{gone:?}");
     until("the shop answers", || get_owned("http://127.0.0.1:31102/")).await;
     let (well, _) = cluster.interrupt();
     assert!(well, "Ctrl-C ends it with success");
@@ -265,7 +245,7 @@ async fn pods_of_several_nodes_are_one_cluster() {
     assert_eq!(used.len(), 3, "replicas are spread: {used:?}");
 
     // From every node's port, and to back ends on all nodes.
-    let http = http();
+    let http = web::client();
     let mut answered = BTreeSet::new();
     for round in 0..60 {
         let url = format!("http://127.0.0.{}:31103/", round % 3 + 1);

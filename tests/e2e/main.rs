@@ -5,4 +5,7 @@
 mod cluster;
 mod kubectl;
 mod life;
+mod pods;
 mod reasons;
+mod web;
+mod wire;

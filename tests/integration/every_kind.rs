@@ -355,3 +355,39 @@ async fn finalizers_hold_a_deletion_until_they_are_gone() {
         assert!(api.get_opt("held").await.unwrap().is_none(), "{kind}");
     }
 }
+
+#[tokio::test]
+async fn empty_lists_and_maps_are_absent_and_no_change() {
+    let plane = ControlPlane::start().await;
+    let empty = json!({ "metadata": { "labels": {}, "annotations": {}, "finalizers": [], "ownerReferences": [] } });
+    for (resource, namespaced) in every_kind(&plane.client).await {
+        let kind = &resource.kind;
+        let api = api(&plane.client, &resource, namespaced);
+        let mut made = object(&resource, "plain");
+        made.metadata.labels = None;
+        let made = api.create(&PostParams::default(), &made).await.unwrap();
+        // Kinds that label their objects by themselves keep those labels: a merge adds nothing.
+        let same = api
+            .patch("plain", &PatchParams::default(), &Patch::Merge(&empty))
+            .await
+            .unwrap();
+        assert_eq!(same, made, "{kind}");
+    }
+    let mut deployment = sample("Deployment", "deep");
+    deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({});
+    deployment["spec"]["template"]["spec"]["tolerations"] = json!([]);
+    deployment["spec"]["template"]["spec"]["volumes"] =
+        json!([{ "name": "scratch", "emptyDir": {} }]);
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let body = deployment.to_string();
+    let made = raw::send(&plane.client, "POST", path, "application/json", body).await;
+    let spec = &made.body["spec"]["template"]["spec"];
+    assert_eq!(spec["volumes"][0]["emptyDir"], json!({}), "{made:?}");
+    for field in ["nodeSelector", "tolerations"] {
+        assert!(spec.get(field).is_none(), "{field}: {made:?}");
+    }
+    let path = format!("{path}/deep");
+    let body = deployment.to_string();
+    let same = raw::send(&plane.client, "PUT", &path, "application/json", body).await;
+    assert_eq!(same.body, made.body);
+}

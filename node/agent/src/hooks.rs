@@ -2,10 +2,16 @@
 
 use crate::pod::desire::Hook;
 use crate::pod::probe::Check;
-use euston_network::{PodNet, Undelivered, empty};
-use http::{HeaderName, HeaderValue, Request};
+use bytes::Bytes;
+use euston_network::{Body, PodNet, Undelivered, empty};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// As much of an answer as is read, as in Kubernetes: a longer one is good too, but nobody
+/// needs its end.
+const BODY_BYTES_MAX: usize = 10 << 10;
 
 /// Asks once.
 ///
@@ -49,24 +55,40 @@ pub(crate) async fn check(
                     .map_err(|_| format!("the header {name} has an unusable value"))?;
                 request.headers_mut().insert(name, value);
             }
-            match tokio::time::timeout(timeout, net.deliver_local(to, request)).await {
-                Err(_) => Err(format!(
-                    "Get \"http://{to}{path}\": no answer within {timeout:?}"
-                )),
-                Ok(Err(Undelivered::Refused { why, .. })) => Err(format!(
-                    "Get \"http://{to}{path}\": connection refused: {why}"
-                )),
-                Ok(Err(Undelivered::Failed(error))) => {
-                    Err(format!("Get \"http://{to}{path}\": {error}"))
-                }
-                Ok(Ok(response)) if (200..400).contains(&response.status().as_u16()) => Ok(()),
-                Ok(Ok(response)) => Err(format!(
+            let url = format!("Get \"http://{to}{path}\"");
+            match tokio::time::timeout(timeout, ask(net, to, request)).await {
+                Err(_) => Err(format!("{url}: no answer within {timeout:?}")),
+                Ok(Err(why)) => Err(format!("{url}: {why}")),
+                Ok(Ok(status)) if (200..400).contains(&status.as_u16()) => Ok(()),
+                Ok(Ok(status)) => Err(format!(
                     "HTTP probe failed with statuscode: {}",
-                    response.status().as_u16()
+                    status.as_u16()
                 )),
             }
         }
     }
+}
+
+async fn ask(net: &PodNet, to: SocketAddr, request: Request<Body>) -> Result<StatusCode, String> {
+    match net.deliver_local(to, request).await {
+        Ok(answer) => finish(answer).await,
+        Err(Undelivered::Refused { why, .. }) => Err(format!("connection refused: {why}")),
+        Err(Undelivered::Failed(error)) => Err(error.to_string()),
+    }
+}
+
+/// Reads an answer, so that the guest can finish it.
+async fn finish(answer: Response<Body>) -> Result<StatusCode, String> {
+    let status = answer.status();
+    let mut body = answer.into_body();
+    let mut read = 0;
+    while read < BODY_BYTES_MAX
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| format!("the answer broke off: {error}"))?;
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(status)
 }
 
 /// Runs a hook, at most this long.
@@ -85,5 +107,40 @@ pub(crate) async fn run(
             Ok(())
         }
         Hook::Http(get) => check(net, ip, get, at_most).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use euston_network::BoxError;
+    use futures::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    /// Reads an answer of so many kilobytes, which is whole or breaks off there; returns
+    /// how many of them were taken.
+    fn check(kilobytes: usize, whole: bool, expect: Result<u16, &str>, taken: usize) {
+        let (count, counted) = std::sync::mpsc::channel();
+        let chunks = stream::iter(0..kilobytes).map(move |_| {
+            let _ = count.send(());
+            Ok(Frame::data(Bytes::from_static(&[b'x'; 1024])))
+        });
+        let end = stream::iter((!whole).then(|| Err(BoxError::from("unreachable"))));
+        let body = StreamBody::new(chunks.chain(end)).boxed_unsync();
+        let answer = Response::builder().status(204).body(body).unwrap();
+        let got = futures::executor::block_on(finish(answer)).map(|status| status.as_u16());
+        let expect = expect.map_err(|why| format!("the answer broke off: {why}"));
+        assert_eq!(got, expect, "{kilobytes} KiB, whole: {whole}");
+        assert_eq!(counted.try_iter().count(), taken, "{kilobytes} KiB");
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_unless_it_is_long() {
+        check(0, true, Ok(204), 0);
+        check(3, true, Ok(204), 3);
+        check(3, false, Err("unreachable"), 3);
+        check(10_000, true, Ok(204), 10);
+        check(10_000, false, Ok(204), 10);
     }
 }

@@ -44,6 +44,7 @@ fn reply(request: &Request) -> Reply {
             lines.sort();
             Reply::text(200, lines.concat())
         }
+        "/file" => file(request.param("path").unwrap_or_default()),
         "/slow" => {
             let asked = request.param("ms").and_then(|ms| ms.parse().ok());
             let ms = asked.unwrap_or(1000).min(SLOW_MS_MAX);
@@ -68,6 +69,18 @@ fn reply(request: &Request) -> Reply {
             Some(_) => Reply::text(400, "a status is a number from 200 to 599\n"),
             None => Reply::text(404, format!("no such path: {path}\n")),
         },
+    }
+}
+
+/// What a file says now.
+fn file(path: &str) -> Reply {
+    match std::fs::read(path) {
+        Ok(content) => Reply {
+            status: 200,
+            content_type: "text/plain; charset=utf-8",
+            body: content,
+        },
+        Err(error) => Reply::text(404, format!("cannot read {path:?}: {error}\n")),
     }
 }
 

@@ -30,7 +30,7 @@ pub async fn bind(
 ) -> Result<Response> {
     let options = write::options(query)?;
     let json = body::read_object(headers, request).await?;
-    let (binding, _) = decode::<Binding>(&json).map_err(|e| {
+    let (binding, _) = decode::<Binding>(&json, None).map_err(|e| {
         ApiError::bad_request(format!(
             "Binding in version \"v1\" cannot be handled as a Binding: {e}"
         ))

@@ -116,7 +116,7 @@ pub async fn set(
 }
 
 fn decode(json: &[u8]) -> Result<Scale> {
-    let (scale, _) = crate::registry::decode::decode::<Scale>(json).map_err(|e| {
+    let (scale, _) = crate::registry::decode::decode::<Scale>(json, None).map_err(|e| {
         ApiError::bad_request(format!(
             "Scale in version \"v1\" cannot be handled as a Scale: {e}"
         ))

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
 use super::strategy::{Column, Fields, Scale, Strategy};
+use crate::schema::{TypeId, types};
 
 /// What hangs below an object's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,14 @@ impl Kind {
             subresources: Vec::new(),
             create_on_update: false,
             schema: |generator| generator.subschema_for::<S::Object>(),
-            rules: Box::new(Typed(strategy)),
+            rules: Box::new(Typed {
+                strategy,
+                schema: types().lookup_gvk(
+                    <S::Object as Resource>::GROUP,
+                    <S::Object as Resource>::VERSION,
+                    <S::Object as Resource>::KIND,
+                ),
+            }),
         }
     }
 
@@ -196,7 +204,11 @@ pub trait Rules: Send + Sync {
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
 }
 
-struct Typed<S>(S);
+struct Typed<S> {
+    strategy: S,
+    /// The object's row in the table of types.
+    schema: Option<TypeId>,
+}
 
 impl<S: Strategy> Typed<S> {
     fn of<'a>(&self, object: &'a dyn AnyObject) -> &'a S::Object {
@@ -217,7 +229,7 @@ impl<S: Strategy> Typed<S> {
 
 impl<S: Strategy> Rules for Typed<S> {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
-        let (object, findings) = decode::decode::<S::Object>(json)?;
+        let (object, findings) = decode::decode::<S::Object>(json, self.schema)?;
         Ok((Box::new(object), findings))
     }
 
@@ -226,83 +238,85 @@ impl<S: Strategy> Rules for Typed<S> {
     }
 
     fn name_rule(&self) -> NameRule {
-        self.0.name_rule()
+        self.strategy.name_rule()
     }
 
     fn default(&self, object: &mut dyn AnyObject) {
-        self.0.default(self.of_mut(object));
+        self.strategy.default(self.of_mut(object));
     }
 
     fn prepare_for_create(&self, object: &mut dyn AnyObject) {
-        self.0.prepare_for_create(self.of_mut(object));
+        self.strategy.prepare_for_create(self.of_mut(object));
     }
 
     fn validate(&self, object: &dyn AnyObject) -> ErrorList {
-        self.0.validate(self.of(object))
+        self.strategy.validate(self.of(object))
     }
 
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
-        self.0.prepare_for_update(self.of_mut(new), self.of(old));
+        self.strategy
+            .prepare_for_update(self.of_mut(new), self.of(old));
     }
 
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
-        self.0.validate_update(self.of(new), self.of(old))
+        self.strategy.validate_update(self.of(new), self.of(old))
     }
 
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
-        self.0
+        self.strategy
             .prepare_for_status_update(self.of_mut(new), self.of(old));
     }
 
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
-        self.0.validate_status_update(self.of(new), self.of(old))
+        self.strategy
+            .validate_status_update(self.of(new), self.of(old))
     }
 
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {
-        self.0.bumps_generation(self.of(new), self.of(old))
+        self.strategy.bumps_generation(self.of(new), self.of(old))
     }
 
     fn has_generation(&self) -> bool {
-        self.0.has_generation()
+        self.strategy.has_generation()
     }
 
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String> {
-        self.0.warnings(self.of(object))
+        self.strategy.warnings(self.of(object))
     }
 
     fn fields(&self, object: &dyn AnyObject) -> Fields {
-        self.0.fields(self.of(object))
+        self.strategy.fields(self.of(object))
     }
 
     fn field_labels(&self) -> &'static [&'static str] {
-        self.0.field_labels()
+        self.strategy.field_labels()
     }
 
     fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64> {
-        self.0.grace_period_seconds(self.of(object), asked)
+        self.strategy.grace_period_seconds(self.of(object), asked)
     }
 
     fn mark_terminating(&self, object: &mut dyn AnyObject) {
-        self.0.mark_terminating(self.of_mut(object));
+        self.strategy.mark_terminating(self.of_mut(object));
     }
 
     fn holds_deletion(&self, object: &dyn AnyObject) -> bool {
-        self.0.holds_deletion(self.of(object))
+        self.strategy.holds_deletion(self.of(object))
     }
 
     fn columns(&self) -> &'static [Column] {
-        self.0.columns()
+        self.strategy.columns()
     }
 
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value> {
-        self.0.row(self.of(object), now)
+        self.strategy.row(self.of(object), now)
     }
 
     fn scale(&self, object: &dyn AnyObject) -> Option<Scale> {
-        self.0.scale(self.of(object))
+        self.strategy.scale(self.of(object))
     }
 
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32) {
-        self.0.set_replicas(self.of_mut(object), replicas);
+        self.strategy.set_replicas(self.of_mut(object), replicas);
     }
 }

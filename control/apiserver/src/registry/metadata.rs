@@ -59,25 +59,9 @@ pub(super) fn settle_namespace(
     Ok(())
 }
 
-/// Drops lists and maps that are empty, which in Kubernetes is the same as absent: an
-/// object that differs in nothing else must not look changed.
-fn tidy(meta: &mut ObjectMeta) {
-    fn drop_if<T>(field: &mut Option<T>, empty: impl Fn(&T) -> bool) {
-        if field.as_ref().is_some_and(empty) {
-            *field = None;
-        }
-    }
-    drop_if(&mut meta.labels, |m| m.is_empty());
-    drop_if(&mut meta.annotations, |m| m.is_empty());
-    drop_if(&mut meta.finalizers, Vec::is_empty);
-    drop_if(&mut meta.owner_references, Vec::is_empty);
-    drop_if(&mut meta.managed_fields, Vec::is_empty);
-    drop_if(&mut meta.generate_name, String::is_empty);
-}
-
 /// Gives a new object what only the server may give.
 pub(super) fn begin(resource: Resource<'_>, meta: &mut ObjectMeta) {
-    tidy(meta);
+    meta.generate_name.take_if(|base| base.is_empty());
     meta.uid = Some(uuid::Uuid::new_v4().to_string());
     meta.creation_timestamp = Some(now());
     meta.generation = resource.kind.rules.has_generation().then_some(1);
@@ -89,7 +73,6 @@ pub(super) fn begin(resource: Resource<'_>, meta: &mut ObjectMeta) {
 
 /// Carries over what an update may not change.
 pub(super) fn carry_over(new: &mut ObjectMeta, old: &ObjectMeta) {
-    tidy(new);
     new.uid = old.uid.clone();
     new.creation_timestamp = old.creation_timestamp.clone();
     new.generation = old.generation;

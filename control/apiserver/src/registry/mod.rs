@@ -14,6 +14,7 @@ pub mod table;
 
 mod create;
 mod delete;
+mod scan;
 mod update;
 
 use std::sync::Arc;
