@@ -105,8 +105,7 @@ impl PeerNetwork {
         self.network.address
     }
 
-    /// What the store sends with. Usable at once: what is sent before [`PeerNetwork::serve`] waits in the queues, and so
-    /// it does not keep anything alive that this network would have to wait for.
+    /// What the store sends with. Usable at once: what is sent before [`PeerNetwork::serve`] waits in the queues.
     pub fn transport(&self) -> Arc<dyn Transport> {
         Arc::new(NetworkTransport(Arc::clone(&self.network)))
     }

@@ -60,7 +60,7 @@ impl Peer {
         }
     }
 
-    /// Queues frames; returns how many had no room.
+    /// Queues frames; counts those that have no room, and has the core told.
     pub(crate) fn push(&self, frames: Vec<Bytes>) {
         let dropped = self.queue.push(frames);
         if dropped > 0 {

@@ -37,35 +37,38 @@ pub(crate) fn start(
     done: Box<dyn FnOnce(bool) + Send>,
 ) {
     let done = Done(Some(done));
+    // Taken here and not in the task: of two calls it is the second that finds it taken.
+    let way = peer.and_then(Way::take);
     let shared = Arc::clone(network);
     network.spawn(async move {
         // A snapshot under way, or none to send it to: `done` is told by being dropped.
-        let Some(peer) = peer else {
+        let Some(way) = way else {
             return;
         };
-        if peer.snapshot.swap(true, Relaxed) {
-            return;
-        }
-        let busy = Busy(&peer);
-        let member = format!("{:016x}", peer.id);
-        let begun = Instant::now();
-        let bytes_about = snapshot.bytes_about;
-        tracing::info!(member, bytes_about, "sending a snapshot");
-        let sending = send(&shared, &peer, snapshot);
-        match peer.stop.run_until_cancelled(sending).await {
-            Some(Ok(())) => {
-                peer.sent.snapshots.add(1);
-                tracing::info!(member, took = ?begun.elapsed(), "a snapshot was sent and taken");
-                drop(busy);
-                done.tell(true);
-            }
-            Some(Err(trouble)) => {
-                peer.sent.snapshots_failed.add(1);
-                tracing::warn!(member, "a snapshot did not arrive: {trouble}");
-            }
-            None => peer.sent.snapshots_failed.add(1),
-        }
+        let taken = run(&shared, &way.0, snapshot).await;
+        drop(way);
+        done.tell(taken);
     });
+}
+
+/// Sends, and says what came of it; returns whether it was taken.
+async fn run(network: &Arc<Network>, peer: &Arc<Peer>, snapshot: SnapshotOut) -> bool {
+    let member = format!("{:016x}", peer.id);
+    let begun = Instant::now();
+    let bytes_about = snapshot.bytes_about;
+    tracing::info!(member, bytes_about, "sending a snapshot");
+    let sending = send(network, peer, snapshot);
+    match peer.stop.run_until_cancelled(sending).await {
+        Some(Ok(())) => {
+            peer.sent.snapshots.add(1);
+            tracing::info!(member, took = ?begun.elapsed(), "a snapshot was sent and taken");
+            return true;
+        }
+        Some(Err(trouble)) => tracing::warn!(member, "a snapshot did not arrive: {trouble}"),
+        None => tracing::debug!(member, "a snapshot was given up"),
+    }
+    peer.sent.snapshots_failed.add(1);
+    false
 }
 
 /// Says `false` when it is dropped without having said anything: whatever happens, it is said, and once.
@@ -87,10 +90,17 @@ impl Drop for Done {
     }
 }
 
-/// The one snapshot that may be under way to a member.
-struct Busy<'a>(&'a Peer);
+/// The way to a member, which one snapshot at a time may take.
+struct Way(Arc<Peer>);
 
-impl Drop for Busy<'_> {
+impl Way {
+    fn take(peer: Arc<Peer>) -> Option<Self> {
+        let was_taken = peer.snapshot.swap(true, Relaxed);
+        (!was_taken).then(|| Self(peer))
+    }
+}
+
+impl Drop for Way {
     fn drop(&mut self) {
         self.0.snapshot.store(false, Relaxed);
     }

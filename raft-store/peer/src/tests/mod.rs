@@ -149,7 +149,9 @@ struct FakeSnapshot {
 impl SnapshotSink for FakeSnapshot {
     fn write(&mut self, chunk: &[u8]) -> Result<(), InboxError> {
         let mut stalled = self.core.stalled.subscribe();
-        let _ = futures::executor::block_on(stalled.wait_for(|stalled| !stalled));
+        // Bounded, since the runtime of a test that failed waits for this thread.
+        let wait = timeout(BOUND, stalled.wait_for(|stalled| !stalled));
+        tokio::runtime::Handle::current().block_on(async { drop(wait.await) });
         self.bytes.extend_from_slice(chunk);
         Ok(())
     }
