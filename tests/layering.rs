@@ -173,11 +173,22 @@ const WITHIN: &[(&str, &str, &[&str], &str)] = &[
 ];
 
 /// Dependencies that no source file names, and what they are there for.
-const UNNAMED: &[(&str, &str, &str)] = &[(
-    "euston-images",
-    "k8s-openapi",
-    "chooses the API version that kube is built for",
-)];
+const UNNAMED: &[(&str, &str, &str)] = &[
+    (
+        "euston-images",
+        "k8s-openapi",
+        "chooses the API version that kube is built for",
+    )(
+        "raft-store-peer",
+        "prost",
+        "what build.rs generates names it",
+    ),
+    (
+        "raft-store-peer",
+        "tonic-prost",
+        "what build.rs generates names it",
+    ),
+];
 
 #[derive(Deserialize)]
 struct Metadata {
