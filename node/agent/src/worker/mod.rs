@@ -1,26 +1,27 @@
 //! One task per pod: it takes news, lets [`plan`] decide, does what was decided, and reports.
 
-use crate::glue::{Listener, Outbound, ToLog};
+mod end;
+mod report;
+mod start;
+
+pub(crate) use end::delete;
+
 use crate::hooks;
-use crate::logs::writer::LogWriter;
-use crate::logs::{self};
+use crate::logs::{self, writer::LogWriter};
 use crate::node::Node;
-use crate::pod::desire::{ContainerDesire, Desire, Hook};
+use crate::pod::desire::Desire;
 use crate::pod::plan::{Action, StopReason, plan};
-use crate::pod::state::{EndCause, HoldReason, News, Observed, Stage};
-use crate::pod::status::{Surroundings, phase, status};
-use crate::pod::{Now, recover::recover};
+use crate::pod::recover::recover;
+use crate::pod::state::{EndCause, HoldReason, News, Observed};
 use crate::setup;
 use crate::status_writer::PodId;
 use euston_client::{EventType, reference};
-use euston_network::Caller;
-use euston_sandbox::{Container, ContainerSpec, Entry, Exit, ExitReason};
+use euston_sandbox::{Exit, ExitReason};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodCondition, PodStatus};
-use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
+use start::{Running, start_container};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,16 +33,8 @@ use tokio::sync::watch;
 const FIRST_REPORT: Duration = Duration::from_millis(100);
 /// Other nodes may learn a little later than this one that a pod gets no more requests.
 const WITHDRAW_MARGIN: Duration = Duration::from_millis(250);
-/// The last status has this long to arrive before the pod is deleted all the same.
-const LAST_STATUS: Duration = Duration::from_secs(10);
-/// Requests that one HTTP container works on at a time; four times as many may wait.
-const REQUESTS_MAX: usize = 256;
-/// A request that a guest has not finished after this time is ended.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Output that is not on disk after this time does not keep an exit from being reported.
 const LOG_CLOSE: Duration = Duration::from_secs(2);
-/// The agent shuts down: containers have this long.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// What the API says about the pod.
 #[derive(Clone)]
@@ -79,13 +72,6 @@ enum Done {
         exit: Exit,
     },
     Stopped,
-}
-
-/// A container that runs.
-struct Running {
-    container: Container,
-    listener: Option<(u16, Arc<Listener>)>,
-    log: Arc<LogWriter>,
 }
 
 struct Worker {
@@ -216,76 +202,6 @@ impl Worker {
             wake = Some(wake.map_or(report_at, |wake| wake.min(report_at)));
         }
         wake
-    }
-
-    /// Says it once per wait, which begins in this very moment or did a moment ago.
-    fn note_waits(&mut self, now: Now) {
-        for index in 0..self.desire.containers.len() {
-            let desired = &self.desire.containers[index];
-            let Stage::Held(hold) = &self.observed.containers[index].stage else {
-                continue;
-            };
-            if self.noted[index] == Some(hold.since) {
-                continue;
-            }
-            let message = match hold.why {
-                HoldReason::ImagePull if hold.reason(now.mono) == "ImagePullBackOff" => {
-                    format!("Back-off pulling image {:?}", desired.image)
-                }
-                HoldReason::Crash => format!(
-                    "Back-off restarting failed container {} in pod {}_{}({})",
-                    desired.name, self.id.name, self.id.namespace, self.id.uid
-                ),
-                _ => continue,
-            };
-            self.noted[index] = Some(hold.since);
-            self.event(EventType::Warning, "BackOff", message);
-        }
-    }
-
-    /// Sends the status if it changed; returns when a status that is held back is due.
-    fn report(&mut self, now: Now) -> Option<Duration> {
-        let around = Surroundings {
-            host_ip: self.node.host_ip.clone(),
-            generation: self.pod.metadata.generation,
-            conditions: self.conditions.clone(),
-            readiness_gates: self
-                .pod
-                .spec
-                .iter()
-                .flat_map(|spec| spec.readiness_gates.iter().flatten())
-                .map(|gate| gate.condition_type.clone())
-                .collect(),
-        };
-        let status = status(&self.desire, &self.observed, &around, now);
-        if self.reported.as_ref() == Some(&status) {
-            return None;
-        }
-        let nothing_yet = self.observed.containers.iter().all(|view| {
-            matches!(view.stage, Stage::Waiting | Stage::Starting) && view.last.is_none()
-        }) && self.observed.ending.is_none();
-        match self.hold_report {
-            Some(until) if nothing_yet && now.mono < until => return Some(until),
-            _ => self.hold_report = None,
-        }
-        // Ours replace the old ones; those of others (PodScheduled, readiness gates) are the API's.
-        let ours = status.conditions.clone().unwrap_or_default();
-        let api = self
-            .pod
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.clone());
-        self.conditions = api.unwrap_or_default();
-        self.conditions
-            .retain(|old| !ours.iter().any(|new| new.type_ == old.type_));
-        self.conditions.extend(ours);
-        self.node.statuses.submit(&self.id, status.clone());
-        self.reported = Some(status);
-        None
-    }
-
-    fn event(&self, type_: EventType, reason: &str, message: impl Into<String>) {
-        self.node.events.event(&self.about, type_, reason, message);
     }
 
     fn op(&self, op: impl Future<Output = Done> + Send + 'static) {
@@ -535,83 +451,6 @@ impl Worker {
             });
         }
     }
-
-    fn show(&self) {
-        let logs = self
-            .desire
-            .containers
-            .iter()
-            .zip(&self.observed.containers)
-            .zip(&self.running)
-            .map(|((desired, view), running)| {
-                let log = running.as_ref().map(|running| running.log.clone());
-                (desired.name.clone(), view.restarts, log)
-            })
-            .collect();
-        self.shown.send_replace(Shown { logs });
-    }
-
-    /// The pod has ended and was deleted: tell the API, which then forgets it.
-    async fn bury(&mut self, gone: bool) {
-        if !gone {
-            self.report(self.node.now());
-            self.node.statuses.settled(&self.id.uid, LAST_STATUS).await;
-            delete(&self.node, &self.id).await;
-        }
-        let dir = self.dir.clone();
-        // What cannot be removed now is removed when the agent starts again.
-        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
-    }
-
-    /// The agent shuts down: containers stop, and the API keeps the pod as it is.
-    async fn leave(mut self) {
-        let stops = self
-            .running
-            .iter_mut()
-            .filter_map(Option::take)
-            .map(|running| async move {
-                if let Some((_, listener)) = &running.listener {
-                    listener.drain(SHUTDOWN_GRACE).await;
-                }
-                let _ =
-                    tokio::time::timeout(SHUTDOWN_GRACE, running.container.stop(SHUTDOWN_GRACE))
-                        .await;
-                running.log.close(LOG_CLOSE).await;
-            });
-        futures::future::join_all(stops).await;
-        tracing::debug!(pod = %self.id.name, phase = phase(&self.desire, &self.observed), "left as it is");
-    }
-}
-
-/// Removes a pod from the API for good, if it is still the same one.
-pub(crate) async fn delete(node: &Node, id: &PodId) {
-    let api: Api<Pod> = Api::namespaced(node.config.client.clone(), &id.namespace);
-    let params = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions: Some(Preconditions {
-            uid: Some(id.uid.to_string()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    let mut wait = Duration::from_millis(200);
-    while !node.shutdown.is_cancelled() {
-        match tokio::time::timeout(LAST_STATUS, api.delete(&id.name, &params)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error))
-                if euston_client::errors::is_not_found(&error)
-                    || euston_client::errors::is_conflict(&error) =>
-            {
-                return;
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(pod = %id.name, %error, "cannot delete a pod that has ended; it is tried again");
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LAST_STATUS);
-    }
 }
 
 fn exited(index: usize, exit: Exit, unhealthy: bool) -> News {
@@ -634,126 +473,5 @@ fn exited(index: usize, exit: Exit, unhealthy: bool) -> News {
         exit_code,
         reason: reason.into(),
         message: Some(message).filter(|message| !message.is_empty()),
-    }
-}
-
-type Failed = (HoldReason, String);
-
-async fn start_container(
-    node: &Arc<Node>,
-    pod: &Pod,
-    desired: &ContainerDesire,
-    dir: &std::path::Path,
-    ip: IpAddr,
-    attempt: i32,
-    about: &ObjectReference,
-) -> Result<(Running, String), Failed> {
-    let since = Instant::now();
-    if let Some(why) = &desired.unsupported {
-        return Err((
-            HoldReason::Config,
-            format!("the container {:?} cannot be started: {why}", desired.name),
-        ));
-    }
-    // The semaphore is never closed.
-    let _permit = node
-        .starts
-        .acquire()
-        .await
-        .map_err(|e| (HoldReason::Create, e.to_string()))?;
-    let ready = node
-        .images
-        .ensure(&desired.image, desired.pull, since)
-        .await
-        .map_err(|none| (none.why, none.message))?;
-    if let Some((took, bytes)) = ready.pulled {
-        let message = format!(
-            "Successfully pulled image {:?} in {} ms. Image size: {bytes} bytes.",
-            desired.image,
-            took.as_millis()
-        );
-        node.events
-            .event(about, EventType::Normal, "Pulled", message);
-    }
-    let built = setup::container(node, pod, &desired.name, dir, ip, since)
-        .await
-        .map_err(|message| (HoldReason::Config, message))?;
-    let entries = ready.image.entries();
-    let entry = if entries.http && !(built.chosen && entries.command) {
-        Entry::Http
-    } else {
-        Entry::Command
-    };
-    let log_dir = dir.join(&desired.name);
-    if attempt > 1 {
-        let old = log_dir.clone();
-        // Old logs cost disk only; a failed task costs nothing else.
-        let _ = tokio::task::spawn_blocking(move || logs::forget_before(&old, attempt - 1)).await;
-    }
-    let log = node.disk.open(log_dir, attempt);
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let spec = ContainerSpec {
-        image: ready.image,
-        entry,
-        args: built.args,
-        env: built.env,
-        mounts: built.mounts,
-        memory_limit_bytes: built.memory_limit,
-        cpu_limit_millis: built.cpu_limit,
-        max_concurrent_requests: REQUESTS_MAX,
-        request_timeout: REQUEST_TIMEOUT,
-        output: Arc::new(ToLog(log.clone())),
-        network: Arc::new(Outbound {
-            net: node.net.clone(),
-            caller: Caller {
-                namespace: namespace.into(),
-                ip,
-            },
-        }),
-    };
-    let create = |message: String| (HoldReason::Create, message);
-    let container = node
-        .runtime
-        .start(spec)
-        .await
-        .map_err(|error| create(error.to_string()))?;
-    let mut listener = None;
-    if entry == Entry::Http {
-        let door = Arc::new(Listener::new(container.clone()));
-        if let Err(error) = node.net.listen(ip, desired.port, door.clone()) {
-            container.kill();
-            return Err(create(error.to_string()));
-        }
-        listener = Some((desired.port, door));
-    }
-    let running = Running {
-        container,
-        listener,
-        log,
-    };
-    if let Some(hook) = &desired.post_start
-        && let Err(why) = hooks::run(&node.net, Some(ip), hook, hook_limit(hook)).await
-    {
-        node.events.event(
-            about,
-            EventType::Warning,
-            "FailedPostStartHook",
-            why.clone(),
-        );
-        if let Some((port, _)) = &running.listener {
-            node.net.unlisten(ip, *port);
-        }
-        running.container.kill();
-        running.log.close(LOG_CLOSE).await;
-        return Err(create(format!("the postStart hook failed: {why}")));
-    }
-    Ok((running, ready.id))
-}
-
-/// A postStart hook has no grace period to bound it.
-fn hook_limit(hook: &Hook) -> Duration {
-    match hook {
-        Hook::Sleep(time) => *time + Duration::from_secs(1),
-        Hook::Http(_) => Duration::from_secs(30),
     }
 }
