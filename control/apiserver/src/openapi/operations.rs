@@ -1,5 +1,7 @@
 //! Paths and operations of the registered kinds, before they become v2 or v3.
 
+use serde_json::{Map, Value};
+
 use super::definitions::{self, Definitions};
 use super::{ResourceDoc, SubresourceDoc};
 
@@ -11,6 +13,29 @@ pub(super) struct PathDoc {
     /// Has `{namespace}`.
     pub(super) namespaced: bool,
     pub(super) operations: Vec<Operation>,
+}
+
+impl PathDoc {
+    /// The path item, which both versions build alike from their operations and parameters.
+    pub(super) fn item(
+        &self,
+        operation: impl Fn(&Operation) -> Value,
+        parameter: impl Fn(&Parameter, &str) -> Value,
+    ) -> Value {
+        let operations = self.operations.iter();
+        let mut item: Map<String, Value> = operations
+            .map(|o| (o.method.to_owned(), operation(o)))
+            .collect();
+        let parameters: Vec<Value> = [(self.named, &NAME), (self.namespaced, &NAMESPACE)]
+            .into_iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, of)| parameter(of, "path"))
+            .collect();
+        if !parameters.is_empty() {
+            item.insert("parameters".into(), parameters.into());
+        }
+        Value::Object(item)
+    }
 }
 
 /// One method of a path.
@@ -111,13 +136,13 @@ parameters! {
 }
 
 /// `{name}`.
-pub(super) static NAME: Parameter = Parameter {
+static NAME: Parameter = Parameter {
     name: "name",
     of: "string",
     description: "The object's name.",
 };
 /// `{namespace}`.
-pub(super) static NAMESPACE: Parameter = Parameter {
+static NAMESPACE: Parameter = Parameter {
     name: "namespace",
     of: "string",
     description: "The namespace.",

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::definitions::{self, INT_OR_STRING, KINDS, QUANTITY, kind_json};
-use super::operations::{self, Answer, Body, Operation, PATCH_TYPES, Parameter, PathDoc};
+use super::operations::{self, Answer, Body, Operation, PATCH_TYPES, Parameter};
 use super::{API_VERSION, ResourceDoc};
 
 const REFERENCE: &str = "#/definitions/";
@@ -14,7 +14,7 @@ pub(super) fn document(resources: &[&ResourceDoc]) -> Value {
     let definitions = definitions::collect(resources);
     let paths: Map<String, Value> = operations::paths(resources, &definitions)
         .into_iter()
-        .map(|path| (path.path.clone(), path_item(&path)))
+        .map(|path| (path.path.clone(), path.item(operation, parameter)))
         .collect();
     let schemas: Map<String, Value> = definitions
         .schemas
@@ -58,25 +58,6 @@ fn rewrite(schema: Value) -> Value {
         Value::Array(items) => items.into_iter().map(rewrite).collect(),
         scalar => scalar,
     }
-}
-
-fn path_item(path: &PathDoc) -> Value {
-    let mut item: Map<String, Value> = path
-        .operations
-        .iter()
-        .map(|o| (o.method.to_owned(), operation(o)))
-        .collect();
-    let mut parameters = Vec::new();
-    if path.named {
-        parameters.push(parameter(&operations::NAME, "path"));
-    }
-    if path.namespaced {
-        parameters.push(parameter(&operations::NAMESPACE, "path"));
-    }
-    if !parameters.is_empty() {
-        item.insert("parameters".into(), parameters.into());
-    }
-    Value::Object(item)
 }
 
 fn parameter(of: &Parameter, place: &str) -> Value {
