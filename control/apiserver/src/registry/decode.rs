@@ -6,14 +6,11 @@
 
 use serde::de::DeserializeOwned;
 
-use super::scan::{scan, without_empties};
+use super::scan::{FINDINGS_MAX, scan, without_empties};
 use crate::schema::TypeId;
 
 /// What decoding noticed that is no type error.
 pub type Findings = Vec<String>;
-
-/// Findings past this are not listed.
-pub(super) const FINDINGS_MAX: usize = 32;
 
 /// Decodes JSON into `T` and lists unknown and duplicate fields. Where the schema knows
 /// the type, empty lists and maps that may as well be absent are absent in the object.

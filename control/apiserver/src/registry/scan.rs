@@ -13,13 +13,15 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::decode::{FINDINGS_MAX, Findings};
 use crate::schema::{FieldRef, Shape, TypeId, types};
+
+/// Findings past this are not listed.
+pub(super) const FINDINGS_MAX: usize = 32;
 
 /// What a look at a body found.
 pub(super) struct Scanned {
     /// The keys that stand twice in one JSON object, by path.
-    pub(super) duplicates: Findings,
+    pub(super) duplicates: Vec<String>,
     /// There is something for [`without_empties`] to do.
     pub(super) empties: bool,
 }
