@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use euston_api::owners;
 use euston_api::selector::LabelSelector;
+use euston_client::{Delta, ObjectKey};
+use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
@@ -50,6 +52,43 @@ pub(crate) fn claims<K: Resource>(
         }
     }
     claims
+}
+
+/// The controller of an object, if it is of the kind `O`.
+pub(crate) fn controller_key<O: k8s_openapi::Resource>(meta: &ObjectMeta) -> Option<ObjectKey> {
+    let owner = owners::controller_of(meta).filter(|owner| owner.kind == O::KIND)?;
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    Some(ObjectKey::new(namespace, &owner.name))
+}
+
+/// The objects of the kind `O` that a changed object concerns: its controllers before and after,
+/// or, if it has none and is not ending, all of `candidates` (of a namespace) that would take it.
+pub(crate) fn concerned<K: Resource, O: Resource + k8s_openapi::Resource>(
+    delta: &Delta<'_, K>,
+    candidates: impl Fn(&str) -> Vec<Arc<O>>,
+    selector: impl Fn(&O) -> &meta::v1::LabelSelector,
+) -> Vec<ObjectKey> {
+    let mut keys: Vec<ObjectKey> = delta
+        .old
+        .into_iter()
+        .chain(delta.new)
+        .filter_map(|object| controller_key::<O>(object.meta()))
+        .collect();
+    keys.dedup();
+    if let Some(new) = delta.new.map(|new| new.meta())
+        && owners::controller_of(new).is_none()
+        && new.deletion_timestamp.is_none()
+    {
+        let matching = candidates(new.namespace.as_deref().unwrap_or_default())
+            .into_iter()
+            .filter(|owner| {
+                LabelSelector::from_api(Some(selector(owner))).is_ok_and(|selector| {
+                    !selector.is_everything() && selector.matches_optional(new.labels.as_ref())
+                })
+            });
+        keys.extend(matching.map(|owner| ObjectKey::of(owner.meta())));
+    }
+    keys
 }
 
 /// A reference that makes `owner` the controller of what carries it.

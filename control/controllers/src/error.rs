@@ -59,6 +59,16 @@ pub(crate) fn unless_conflict(result: Result<Next, Error>) -> Result<Next, Error
     }
 }
 
+/// Takes an object that has gone, or is no longer the one that was meant, for no failure: whatever
+/// is there now is looked at anew. `None` then.
+pub(crate) fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Names the attempt in a failed API call.
 pub(crate) trait Attempt<T> {
     fn attempting(self, attempt: impl FnOnce() -> String) -> Result<T, Error>;

@@ -17,6 +17,7 @@ mod node;
 mod options;
 mod pods;
 mod replicaset;
+mod run;
 mod serviceaccount;
 mod writes;
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use euston_api::time::whole_seconds;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use kube::api::Patch;
+use serde_json::{Value, json};
 
 pub(crate) const READY: &str = "Ready";
 
@@ -15,6 +18,23 @@ pub(crate) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodConditio
         .as_ref()?
         .iter()
         .find(|condition| condition.type_ == type_)
+}
+
+/// A patch of the pod's status that says what is about to end it; `phase` too, if it is over.
+pub(crate) fn disruption_note(
+    pod: &Pod,
+    phase: Option<&str>,
+    reason: &str,
+    message: &str,
+) -> Patch<Value> {
+    let mut status = json!({ "conditions": [{
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": whole_seconds(Timestamp::now()),
+    }] });
+    if let Some(phase) = phase {
+        status["phase"] = phase.into();
+    }
+    Patch::Strategic(json!({ "metadata": { "uid": pod.metadata.uid }, "status": status }))
 }
 
 pub(crate) fn phase(pod: &Pod) -> &str {

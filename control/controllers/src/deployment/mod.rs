@@ -13,8 +13,7 @@ use std::sync::Arc;
 use euston_api::owners;
 use euston_api::selector::LabelSelector;
 use euston_client::{
-    Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
-    run_workers,
+    EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -24,10 +23,11 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 
 use crate::Shared;
-use crate::claim::{claims, settle};
-use crate::error::{Attempt, Error, unless_conflict};
+use crate::claim::{claims, concerned, controller_key, settle};
+use crate::error::{Attempt, Error, unless_gone};
 use crate::informers::{BY_CONTROLLER, orphans_of};
 use crate::pods;
+use crate::run::{Reconcile, run_controller};
 
 /// Deployments reconciled at once.
 const WORKERS: usize = 8;
@@ -53,7 +53,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let queue = queue.clone();
         let deployments = shared.informers.deployments.clone();
         move |delta| {
-            for key in affected(delta, |namespace| deployments.list_namespace(namespace)) {
+            let candidates = |namespace: &str| deployments.list_namespace(namespace);
+            for key in concerned(delta, candidates, |d: &Deployment| &d.spec.selector) {
                 queue.add(key);
             }
         }
@@ -71,77 +72,23 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
         }
     });
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         recorder: EventRecorder::new(shared.client.clone(), "deployment-controller", None),
         fence: WriteFence::default(),
         shared: shared.clone(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let controller = controller.clone();
-        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers(
-        "deployment",
-        queue,
-        WORKERS,
-        shared.shutdown.clone(),
-        reconcile,
-    )
-    .await;
-}
-
-fn owning_deployment(rs: &ReplicaSet) -> Option<ObjectKey> {
-    let owner = owners::controller_of(&rs.metadata)?;
-    (owner.kind == "Deployment").then(|| {
-        ObjectKey::new(
-            rs.metadata.namespace.as_deref().unwrap_or_default(),
-            &owner.name,
-        )
-    })
-}
-
-/// The deployments that a changed ReplicaSet concerns: its owners before and after, or, if it has
-/// none, all that would take it.
-fn affected(
-    delta: &Delta<'_, ReplicaSet>,
-    candidates: impl Fn(&str) -> Vec<Arc<Deployment>>,
-) -> Vec<ObjectKey> {
-    let mut keys: Vec<ObjectKey> = delta
-        .old
-        .into_iter()
-        .chain(delta.new)
-        .filter_map(|rs| owning_deployment(rs))
-        .collect();
-    keys.dedup();
-    if let Some(rs) = delta.new
-        && owners::controller_of(&rs.metadata).is_none()
-    {
-        let matching = candidates(rs.metadata.namespace.as_deref().unwrap_or_default())
-            .into_iter()
-            .filter(|deployment| {
-                LabelSelector::from_api(Some(&deployment.spec.selector)).is_ok_and(|selector| {
-                    !selector.is_everything()
-                        && selector.matches_optional(rs.metadata.labels.as_ref())
-                })
-            });
-        keys.extend(matching.map(|deployment| ObjectKey::of(&deployment.metadata)));
-    }
-    keys
+    run_controller("deployment", queue, WORKERS, &shared, controller).await;
 }
 
 fn deployment_of(
     pod: &Pod,
     get: impl Fn(&ObjectKey) -> Option<Arc<ReplicaSet>>,
 ) -> Option<ObjectKey> {
-    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet")?;
-    let rs = get(&ObjectKey::new(
-        pod.metadata.namespace.as_deref().unwrap_or_default(),
-        &owner.name,
-    ))?;
-    owning_deployment(&rs)
+    let rs = get(&controller_key::<ReplicaSet>(&pod.metadata)?)?;
+    controller_key::<Deployment>(&rs.metadata)
 }
 
-impl Controller {
+impl Reconcile for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
         let informers = &self.shared.informers;
         let Some(deployment) = informers.deployments.get_key(key) else {
@@ -193,7 +140,9 @@ impl Controller {
         self.carry_out(key, &deployment, plan).await?;
         Ok(next)
     }
+}
 
+impl Controller {
     async fn carry_out(
         &self,
         key: &ObjectKey,
@@ -231,20 +180,9 @@ impl Controller {
                 uid: rs.metadata.uid.clone(),
                 resource_version: rs.metadata.resource_version.clone(),
             };
-            match sets
-                .delete(
-                    name,
-                    &DeleteParams::background().preconditions(preconditions),
-                )
-                .await
-            {
-                Ok(_) => {}
-                Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
-                Err(error) => {
-                    return Err(error)
-                        .attempting(|| format!("delete old ReplicaSet {}/{name}", key.namespace));
-                }
-            }
+            let params = DeleteParams::background().preconditions(preconditions);
+            unless_gone(sets.delete(name, &params).await)
+                .attempting(|| format!("delete old ReplicaSet {}/{name}", key.namespace))?;
         }
         self.write_deployment(key, deployment, plan).await
     }

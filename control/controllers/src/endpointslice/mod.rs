@@ -10,7 +10,6 @@ use std::time::Duration;
 use euston_api::labels::SERVICE_NAME;
 use euston_client::{
     Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
-    run_workers,
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -18,9 +17,10 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use crate::Shared;
-use crate::error::{Attempt, Error, unless_conflict};
+use crate::error::{Attempt, Error};
 use crate::informers::{BY_SERVICE, service_value};
 use crate::pods;
+use crate::run::{Reconcile, run_controller};
 use crate::writes;
 
 /// Services reconciled at once.
@@ -87,23 +87,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
         }
     });
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         recorder: EventRecorder::new(shared.client.clone(), "endpoint-slice-controller", None),
         fence: WriteFence::default(),
         shared: shared.clone(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let controller = controller.clone();
-        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers(
-        "endpointslice",
-        queue,
-        WORKERS,
-        shared.shutdown.clone(),
-        reconcile,
-    )
-    .await;
+    run_controller("endpointslice", queue, WORKERS, &shared, controller).await;
 }
 
 /// Whether a change of a pod matters to endpoints, and if so, whether it takes traffic away from it.
@@ -130,7 +119,7 @@ fn urgency(delta: &Delta<'_, Pod>) -> Option<bool> {
     (!same).then(|| serves(old) && !serves(new))
 }
 
-impl Controller {
+impl Reconcile for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
         let informers = &self.shared.informers;
         let Some(service) = informers.services.get_key(key) else {
@@ -163,7 +152,9 @@ impl Controller {
             }
         }
     }
+}
 
+impl Controller {
     fn report(&self, service: &Service, error: &Error) {
         let message = format!("Error updating Endpoint Slices: {error}");
         self.recorder.event(

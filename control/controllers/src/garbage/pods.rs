@@ -6,20 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use euston_api::time::whole_seconds;
-use euston_client::{
-    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
-};
-use jiff::Timestamp;
+use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, reference, run_workers};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use kube::api::{DeleteParams, PatchParams, Preconditions};
 
 use crate::Shared;
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_gone};
 use crate::informers::BY_NODE;
-use crate::pods;
+use crate::pods::{self, disruption_note};
 use crate::writes;
 
 /// What is to be looked at.
@@ -156,49 +151,30 @@ impl PodCollector {
     ) -> Result<(), Error> {
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &key.namespace);
         if let Some(message) = disruption.filter(|_| !pods::is_finished(pod)) {
-            let patch = json!({
-                "metadata": {"uid": pod.metadata.uid},
-                "status": {"phase": "Failed", "conditions": [{
-                    "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": message,
-                    "lastTransitionTime": whole_seconds(Timestamp::now()),
-                }]},
-            });
-            match api
-                .patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
-                .await
-            {
-                Ok(_) => {}
-                Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {
-                    return Ok(());
-                }
-                Err(error) => {
-                    return Err(error).attempting(|| format!("mark pod {key} as failed: {why}"));
-                }
+            let about = disruption_note(pod, Some("Failed"), "DeletionByPodGC", message);
+            let marked = api
+                .patch_status(&key.name, &PatchParams::default(), &about)
+                .await;
+            let marked =
+                unless_gone(marked).attempting(|| format!("mark pod {key} as failed: {why}"))?;
+            if marked.is_none() {
+                return Ok(());
             }
         }
         let preconditions = Preconditions {
             uid: pod.metadata.uid.clone(),
             resource_version: None,
         };
-        match api
-            .delete(
-                &key.name,
-                &DeleteParams::default()
-                    .grace_period(0)
-                    .preconditions(preconditions),
-            )
-            .await
-        {
-            Ok(_) => {
-                if let Some(message) = disruption {
-                    self.recorder
-                        .event(&reference(pod), EventType::Normal, "PodGC", message);
-                }
-                Ok(())
-            }
-            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(()),
-            Err(error) => Err(error).attempting(|| format!("delete pod {key}: {why}")),
+        let params = DeleteParams::default()
+            .grace_period(0)
+            .preconditions(preconditions);
+        let deleted = unless_gone(api.delete(&key.name, &params).await)
+            .attempting(|| format!("delete pod {key}: {why}"))?;
+        if let Some(message) = disruption.filter(|_| deleted.is_some()) {
+            self.recorder
+                .event(&reference(pod), EventType::Normal, "PodGC", message);
         }
+        Ok(())
     }
 
     async fn thin_out(&self) -> Result<Next, Error> {

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 
 use crate::Shared;
 use crate::discovery::{self, Kind, Meta};
-use crate::error::{Attempt, Error};
+use crate::error::{Attempt, Error, unless_gone};
 use plan::Findings;
 
 /// Namespaces emptied at once, and kinds at once within each.
@@ -112,14 +112,10 @@ async fn finish_deletion(
         uid: namespace.metadata.uid.clone(),
         resource_version: None,
     };
-    match api
-        .delete(name, &DeleteParams::default().preconditions(preconditions))
-        .await
-    {
-        Ok(_) => Ok(Next::Done),
-        Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(Next::Done),
-        Err(error) => Err(error).attempting(|| format!("delete Namespace {name}, which is empty")),
-    }
+    let params = DeleteParams::default().preconditions(preconditions);
+    unless_gone(api.delete(name, &params).await)
+        .attempting(|| format!("delete Namespace {name}, which is empty"))?;
+    Ok(Next::Done)
 }
 
 /// Takes our finalizer away; the API server then removes the namespace.
@@ -239,19 +235,9 @@ async fn empty_of(shared: &Shared, kind: &Kind, namespace: &str) -> Result<Vec<M
                 uid: object.metadata.uid.clone(),
                 resource_version: None,
             };
-            match api
-                .delete(
-                    name,
-                    &DeleteParams::background().preconditions(preconditions),
-                )
-                .await
-            {
-                Ok(_) => {}
-                Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {}
-                Err(error) => {
-                    return Err(error).attempting(|| format!("delete {what} {namespace}/{name}"));
-                }
-            }
+            let params = DeleteParams::background().preconditions(preconditions);
+            unless_gone(api.delete(name, &params).await)
+                .attempting(|| format!("delete {what} {namespace}/{name}"))?;
         }
     }
     list().await

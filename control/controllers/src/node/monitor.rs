@@ -7,9 +7,7 @@ use std::time::Duration;
 use ahash::RandomState;
 use euston_api::labels::NAMESPACE_NODE_LEASE;
 use euston_api::time::whole_seconds;
-use euston_client::{
-    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
-};
+use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
@@ -20,9 +18,10 @@ use tokio::time::Instant;
 
 use super::lifecycle::{self, is_ready};
 use crate::Shared;
-use crate::error::{Attempt, Error, unless_conflict};
+use crate::error::{Attempt, Error};
 use crate::informers::BY_NODE;
 use crate::pods;
+use crate::run::{Reconcile, run_controller};
 use crate::writes;
 
 /// Nodes looked at at once.
@@ -83,23 +82,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
     });
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         recorder: EventRecorder::new(shared.client.clone(), "node-controller", None),
         heard,
         shared: shared.clone(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let controller = controller.clone();
-        async move { unless_conflict(controller.reconcile(&key.name).await) }
     };
-    run_workers(
-        "node-monitor",
-        queue,
-        WORKERS,
-        shared.shutdown.clone(),
-        reconcile,
-    )
-    .await;
+    run_controller("node-monitor", queue, WORKERS, &shared, controller).await;
 }
 
 /// Whether the node itself wrote: a newer heartbeat, which nobody else moves.
@@ -109,8 +97,9 @@ fn spoke(old: &Node, new: &Node) -> bool {
     old.metadata.uid != new.metadata.uid || heartbeat(old) != heartbeat(new)
 }
 
-impl Controller {
-    async fn reconcile(&self, name: &str) -> Result<Next, Error> {
+impl Reconcile for Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
+        let name = &*key.name;
         let informers = &self.shared.informers;
         let Some(node) = informers.nodes.get("", name) else {
             return Ok(Next::Done);
@@ -172,7 +161,9 @@ impl Controller {
             Next::After(wait + Duration::from_millis(1))
         }))
     }
+}
 
+impl Controller {
     /// Bound to the resourceVersion: if the node has spoken meanwhile, this fails and is thought over.
     async fn write_conditions(
         &self,

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use euston_client::{
-    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
-};
+use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -14,7 +12,8 @@ use serde_json::json;
 
 use super::ipam::Network;
 use crate::Shared;
-use crate::error::{Attempt, Error, unless_conflict};
+use crate::error::{Attempt, Error};
+use crate::run::{Reconcile, run_controller};
 
 struct Controller {
     shared: Arc<Shared>,
@@ -34,7 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
     });
     let (address, prefix) = shared.options.pod_network;
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         recorder: EventRecorder::new(shared.client.clone(), "cidrAllocator", None),
         network: Network {
             address,
@@ -43,13 +42,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         },
         given: Mutex::default(),
         shared: shared.clone(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let controller = controller.clone();
-        async move { unless_conflict(controller.reconcile(&key.name).await) }
     };
     // One at a time: two workers could choose the same range.
-    run_workers("node-ranges", queue, 1, shared.shutdown.clone(), reconcile).await;
+    run_controller("node-ranges", queue, 1, &shared, controller).await;
 }
 
 fn range_of(node: &Node) -> Option<&str> {
@@ -60,8 +55,9 @@ fn range_of(node: &Node) -> Option<&str> {
         .filter(|range| !range.is_empty())
 }
 
-impl Controller {
-    async fn reconcile(&self, name: &str) -> Result<Next, Error> {
+impl Reconcile for Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
+        let name = &*key.name;
         let nodes = self.shared.informers.nodes.list();
         let Some(node) = nodes
             .iter()

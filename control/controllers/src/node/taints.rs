@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use euston_api::time::whole_seconds;
-use euston_client::{
-    EventRecorder, EventType, Next, ObjectKey, WorkQueue, errors, reference, run_workers,
-};
+use euston_client::{EventRecorder, EventType, Next, ObjectKey, WorkQueue, reference};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use kube::api::{DeleteParams, PatchParams, Preconditions};
 
 use super::eviction::{Verdict, verdict};
 use super::lifecycle::NO_EXECUTE;
 use crate::Shared;
-use crate::error::{Attempt, Error, unless_conflict};
+use crate::error::{Attempt, Error, unless_gone};
 use crate::informers::BY_NODE;
-use crate::pods;
+use crate::pods::{self, disruption_note};
+use crate::run::{Reconcile, run_controller};
 
 /// Pods evicted at once.
 const WORKERS: usize = 16;
@@ -59,22 +56,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
     });
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         recorder: EventRecorder::new(shared.client.clone(), "taint-eviction-controller", None),
         shared: shared.clone(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let controller = controller.clone();
-        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers(
-        "taint-eviction",
-        queue,
-        WORKERS,
-        shared.shutdown.clone(),
-        reconcile,
-    )
-    .await;
+    run_controller("taint-eviction", queue, WORKERS, &shared, controller).await;
 }
 
 fn executing(node: &Node) -> Vec<Taint> {
@@ -97,7 +83,7 @@ struct Controller {
     recorder: EventRecorder,
 }
 
-impl Controller {
+impl Reconcile for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
         let informers = &self.shared.informers;
         let Some(pod) = informers.pods.get_key(key) else {
@@ -129,7 +115,9 @@ impl Controller {
         self.evict(key, &pod).await?;
         Ok(Next::Done)
     }
+}
 
+impl Controller {
     async fn evict(&self, key: &ObjectKey, pod: &Pod) -> Result<(), Error> {
         let message = format!("Marking for deletion Pod {key}");
         self.recorder.event(
@@ -139,40 +127,23 @@ impl Controller {
             message,
         );
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &key.namespace);
-        let patch = json!({
-            "metadata": {"uid": pod.metadata.uid},
-            "status": {"conditions": [{
-                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-                "message": "Taint manager: deleting due to NoExecute taint",
-                "lastTransitionTime": whole_seconds(Timestamp::now()),
-            }]},
-        });
-        match api
-            .patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
-            .await
-        {
-            Ok(_) => {}
-            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => {
-                return Ok(());
-            }
-            Err(error) => {
-                return Err(error).attempting(|| format!("note on pod {key} why it is evicted"));
-            }
+        let note = "Taint manager: deleting due to NoExecute taint";
+        let about = disruption_note(pod, None, "DeletionByTaintManager", note);
+        let noted = api
+            .patch_status(&key.name, &PatchParams::default(), &about)
+            .await;
+        let noted =
+            unless_gone(noted).attempting(|| format!("note on pod {key} why it is evicted"))?;
+        if noted.is_none() {
+            return Ok(());
         }
         let preconditions = Preconditions {
             uid: pod.metadata.uid.clone(),
             resource_version: None,
         };
-        match api
-            .delete(
-                &key.name,
-                &DeleteParams::default().preconditions(preconditions),
-            )
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(()),
-            Err(error) => Err(error).attempting(|| format!("evict pod {key}")),
-        }
+        let params = DeleteParams::default().preconditions(preconditions);
+        unless_gone(api.delete(&key.name, &params).await)
+            .attempting(|| format!("evict pod {key}"))?;
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use euston_api::owners;
 use euston_api::selector::LabelSelector;
 use euston_client::{
     Delta, EventRecorder, EventType, Next, ObjectKey, WorkQueue, WriteFence, errors, reference,
-    revision_of, run_workers,
+    revision_of,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
@@ -22,10 +22,11 @@ use kube::{Api, Resource};
 use parking_lot::Mutex;
 
 use crate::Shared;
-use crate::claim::{claims, settle};
-use crate::error::{Attempt, Error, unless_conflict};
+use crate::claim::{claims, concerned, settle};
+use crate::error::{Attempt, Error};
 use crate::informers::{BY_CONTROLLER, orphans_of};
 use crate::pods;
+use crate::run::{Reconcile, run_controller};
 use crate::writes;
 use plan::Failure;
 
@@ -71,7 +72,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             {
                 doomed.lock().remove(uid);
             }
-            for key in affected(delta, |namespace| replica_sets.list_namespace(namespace)) {
+            let candidates = |namespace: &str| replica_sets.list_namespace(namespace);
+            for key in concerned(delta, candidates, |rs: &ReplicaSet| &rs.spec.selector) {
                 if is_swarm_change(delta) {
                     queue.add_after(key, SETTLE)
                 } else {
@@ -80,64 +82,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
         }
     });
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         recorder: EventRecorder::new(shared.client.clone(), "replicaset-controller", None),
         fence: WriteFence::default(),
         doomed,
         unsure: Mutex::default(),
         shared: shared.clone(),
-    });
-    let reconcile = move |key: ObjectKey| {
-        let controller = controller.clone();
-        async move { unless_conflict(controller.reconcile(&key).await) }
     };
-    run_workers(
-        "replicaset",
-        queue,
-        WORKERS,
-        shared.shutdown.clone(),
-        reconcile,
-    )
-    .await;
-}
-
-/// The ReplicaSets that a changed pod concerns: its owners before and after, or, if it has no
-/// owner, all that would take it.
-fn affected(
-    delta: &Delta<'_, Pod>,
-    candidates: impl Fn(&str) -> Vec<Arc<ReplicaSet>>,
-) -> Vec<ObjectKey> {
-    let owner = |pod: &Arc<Pod>| {
-        let reference = owners::controller_of(&pod.metadata)?;
-        (reference.kind == "ReplicaSet").then(|| {
-            ObjectKey::new(
-                pod.metadata.namespace.as_deref().unwrap_or_default(),
-                &reference.name,
-            )
-        })
-    };
-    let mut keys: Vec<ObjectKey> = delta
-        .old
-        .into_iter()
-        .chain(delta.new)
-        .filter_map(owner)
-        .collect();
-    keys.dedup();
-    if let Some(pod) = delta.new
-        && owners::controller_of(&pod.metadata).is_none()
-        && !pods::is_terminating(pod)
-    {
-        let matching = candidates(pod.metadata.namespace.as_deref().unwrap_or_default())
-            .into_iter()
-            .filter(|rs| {
-                LabelSelector::from_api(Some(&rs.spec.selector)).is_ok_and(|selector| {
-                    !selector.is_everything()
-                        && selector.matches_optional(pod.metadata.labels.as_ref())
-                })
-            });
-        keys.extend(matching.map(|rs| ObjectKey::of(&rs.metadata)));
-    }
-    keys
+    run_controller("replicaset", queue, WORKERS, &shared, controller).await;
 }
 
 /// An update after which the pod still counts as it did before.
@@ -148,7 +100,7 @@ fn is_swarm_change(delta: &Delta<'_, Pod>) -> bool {
     }
 }
 
-impl Controller {
+impl Reconcile for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, Error> {
         let informers = &self.shared.informers;
         let Some(rs) = informers.replica_sets.get_key(key) else {
@@ -198,7 +150,9 @@ impl Controller {
             Ok(()) => Ok(next.map_or(Next::Done, Next::After)),
         }
     }
+}
 
+impl Controller {
     /// Everything that belongs to `rs`, without the pods whose deletion is under way.
     async fn owned(
         &self,
