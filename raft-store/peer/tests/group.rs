@@ -1,5 +1,7 @@
 //! Whole members, store and network, as a group on 127.0.0.1: in this process, and as processes that are killed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;

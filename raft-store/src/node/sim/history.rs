@@ -74,13 +74,13 @@ pub(super) fn check(
     let mut by_revision: BTreeMap<Revision, Vec<&Operation>> = BTreeMap::new();
     for operation in operations {
         match (&operation.asked, &operation.told) {
-            (Asked::Put { value, .. } | Asked::Swap { value, .. }, Told::Wrote(revision)) => {
-                if written.get(value) != Some(revision) {
-                    return Err(format!(
-                        "an acknowledged write is lost: {operation:?}; the store has it at {:?}",
-                        written.get(value)
-                    ));
-                }
+            (Asked::Put { value, .. } | Asked::Swap { value, .. }, Told::Wrote(revision))
+                if written.get(value) != Some(revision) =>
+            {
+                return Err(format!(
+                    "an acknowledged write is lost: {operation:?}; the store has it at {:?}",
+                    written.get(value)
+                ));
             }
             (Asked::Put { value, .. } | Asked::Swap { value, .. }, Told::Failed) => {
                 if let Some(revision) = written.get(value) {

@@ -45,7 +45,7 @@ const KEYS: usize = 3;
 /// What leaves a member.
 enum Sent {
     Frame(u64, Frame),
-    Snapshot(u64, Message, Meta, State),
+    Snapshot(u64, Box<(Message, Meta, State)>),
 }
 
 #[derive(Clone, Default)]
@@ -60,7 +60,7 @@ impl Outlet for SimOutlet {
         self.0
             .lock()
             .unwrap()
-            .push(Sent::Snapshot(to, message, meta, state));
+            .push(Sent::Snapshot(to, Box::new((message, meta, state))));
     }
 
     fn members(&mut self, _: Vec<Member>) {}
@@ -97,9 +97,7 @@ enum Happening {
     Snapshot {
         from: u64,
         to: u64,
-        message: Box<Message>,
-        meta: Meta,
-        state: State,
+        content: Box<(Message, Meta, State)>,
     },
     SnapshotSent {
         from: u64,
@@ -352,22 +350,12 @@ impl World {
                 let frame = Box::new(frame);
                 self.after(delay, Happening::Frame { from, to, frame });
             }
-            Sent::Snapshot(to, message, meta, state) => {
+            Sent::Snapshot(to, content) => {
                 if lost || self.cut.contains(&(from, to)) {
                     let taken = false;
                     self.after(delay, Happening::SnapshotSent { from, to, taken });
                 } else {
-                    let message = Box::new(message);
-                    self.after(
-                        delay * 2,
-                        Happening::Snapshot {
-                            from,
-                            to,
-                            message,
-                            meta,
-                            state,
-                        },
-                    );
+                    self.after(delay * 2, Happening::Snapshot { from, to, content });
                 }
             }
         }
@@ -415,19 +403,14 @@ impl World {
                     Err(what) => self.fail(what),
                 }
             }
-            Happening::Snapshot {
-                from,
-                to,
-                message,
-                meta,
-                state,
-            } => {
+            Happening::Snapshot { from, to, content } => {
+                let (message, meta, state) = *content;
                 let taken = self.is_up(to);
                 if let Some(node) = self.nodes.get(&to) {
                     let disk = node.disk.clone();
                     let kept = (meta.clone(), state.clone());
                     let arrived = Arrived {
-                        message: *message,
+                        message,
                         meta,
                         state,
                         bytes: 0,
