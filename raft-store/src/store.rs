@@ -15,7 +15,7 @@ use crate::lessor::{LeaseGranted, LeaseTtl};
 use crate::member::{Alarm, Member};
 use crate::mvcc;
 use crate::mvcc::{Outcome, StateHash};
-use crate::node::{self, Answer, Backup, MemberChange, Question, Request, Shared};
+use crate::node::{self, Answer, Backup, Leadership, MemberChange, Question, Request, Shared};
 use crate::transport::{Inbox, Transport};
 use crate::txn::{Consistency, RangeRequest, RangeResponse, Txn, TxnResponse};
 use crate::watch::{Hub, Watcher};
@@ -238,6 +238,20 @@ impl Store {
         }
     }
 
+    /// Who leads the group, and every change of it as this member learns of it.
+    pub fn leadership(&self) -> tokio::sync::watch::Receiver<Leadership> {
+        self.inner.shared.leadership()
+    }
+
+    /// Waits until this member has stopped, whatever the cause.
+    pub async fn stopped(&self) -> StopCause {
+        let shared = &self.inner.shared;
+        let mut leadership = shared.leadership();
+        // Touched when the member stops. Its sender lives as long as `shared`.
+        let _ = leadership.wait_for(|_| shared.stop_cause().is_some()).await;
+        shared.stop_cause().unwrap_or(StopCause::Shutdown)
+    }
+
     /// The members of the group as this one knows them, by id.
     pub fn members(&self) -> Vec<Member> {
         self.inner.shared.state.read().members()
@@ -371,17 +385,16 @@ impl Store {
             Answer::NotFound => return Err(Error::MemberNotFound { id: to }),
             Answer::Done | Answer::Remaining(_) | Answer::NotLeader => {}
         }
-        while self.status().leader != Some(to) {
-            if tokio::time::Instant::now() >= deadline {
-                return Err(Error::Timeout {
-                    what,
-                    after: self.inner.config.request_timeout,
-                });
-            }
-            self.check_running()?;
-            tokio::time::sleep(self.inner.config.tick).await;
+        let mut leadership = self.leadership();
+        let moved = leadership
+            .wait_for(|now| now.leader == Some(to) || self.inner.shared.stop_cause().is_some());
+        match tokio::time::timeout_at(deadline, moved).await {
+            Ok(_) => self.check_running(),
+            Err(_) => Err(Error::Timeout {
+                what,
+                after: self.inner.config.request_timeout,
+            }),
         }
-        Ok(())
     }
 
     /// Grants a lease: keys attached to it are deleted when it ends. `id` 0 has one chosen.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use euston_tls::HttpsClient;
-use k8s_openapi::api::core::v1::Service;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -53,12 +52,7 @@ impl ApiServer {
                 .row_of("", plural)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let services = storage.cache(row("services")?).snapshot();
-        let services: Vec<Service> = services
-            .values()
-            .map(|entry| serde_json::from_slice(&entry.value).map_err(ApiError::internal))
-            .collect::<Result<_>>()?;
-        let addresses = ServiceAddresses::new(services.iter());
+        let addresses = ServiceAddresses::new(storage.cache(row("services")?).clone());
         let admission = Admission::new(storage.cache(row("namespaces")?).clone(), addresses);
         let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;

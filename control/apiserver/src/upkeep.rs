@@ -39,8 +39,10 @@ pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: Can
             () = shutdown.cancelled() => return,
             _ = compact.tick() => {
                 marks.push_back(registry.storage().revision());
-                if marks.len() > marks_max
-                    && let Some(revision) = marks.pop_front()
+                // Every server counts, so that a new leader need not begin.
+                let due = if marks.len() > marks_max { marks.pop_front() } else { None };
+                if let Some(revision) = due
+                    && registry.storage().leads()
                     && revision > 0
                     && let Err(error) = registry.storage().compact(revision).await
                     && error.reason != "Expired"
@@ -50,7 +52,9 @@ pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: Can
             }
             _ = events.tick() => {
                 documents.trim(DOCUMENTS_IDLE);
-                if let Some(resource) = registry.resource("", "v1", "events") {
+                if registry.storage().leads()
+                    && let Some(resource) = registry.resource("", "v1", "events")
+                {
                     expire(&registry, resource, &shutdown).await;
                 }
             }

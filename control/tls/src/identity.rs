@@ -106,7 +106,7 @@ pub struct PeerIdentity {
 
 impl PeerIdentity {
     /// Reads the subject of a certificate; `None` where it cannot be parsed or has no common name.
-    pub(crate) fn from_certificate(der: &[u8]) -> Option<Self> {
+    pub fn from_certificate(der: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
         let subject = certificate.subject();
         let common_name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();

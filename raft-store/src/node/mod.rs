@@ -119,6 +119,18 @@ pub(crate) struct RaftStatus {
     pub(crate) applied_index: u64,
 }
 
+/// Who leads the group, as a member knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader's id; `None` while there is none, or this member has stopped.
+    pub leader: Option<u64>,
+    /// The Raft term that this is of.
+    pub term: u64,
+    /// Whether this member leads. Another may have been elected in the meantime and this one not know it yet, so
+    /// what is done on the strength of it must not rely on being the only one.
+    pub here: bool,
+}
+
 /// What the thread shares with handles, watchers and the hub.
 pub(crate) struct Shared {
     pub(crate) cluster_id: u64,
@@ -129,6 +141,7 @@ pub(crate) struct Shared {
     pub(crate) applied: watch::Sender<Revision>,
     pub(crate) hub: Hub,
     status: Mutex<RaftStatus>,
+    leadership: watch::Sender<Leadership>,
     stopped: OnceLock<StopCause>,
     sole_voter: AtomicBool,
 }
@@ -142,6 +155,7 @@ impl Shared {
             state: RwLock::new(state),
             hub: Hub::default(),
             status: Mutex::default(),
+            leadership: watch::Sender::new(Leadership::default()),
             stopped: OnceLock::new(),
             sole_voter: AtomicBool::new(false),
         }
@@ -165,13 +179,33 @@ impl Shared {
         self.sole_voter.store(sole, Ordering::Release);
     }
 
+    /// Who leads, and every change of it.
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
     fn set_status(&self, status: RaftStatus) {
         *self.status.lock() = status;
+        let now = Leadership {
+            leader: status.leader,
+            term: status.term,
+            here: status.leader == Some(self.member_id),
+        };
+        // After every turn of the thread, and hardly ever different.
+        self.leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
     }
 
     fn stop(&self, cause: StopCause) {
         // The first cause is the one that matters.
         let _ = self.stopped.set(cause);
+        self.leadership.send_modify(|leadership| {
+            leadership.leader = None;
+            leadership.here = false;
+        });
         self.applied.send_modify(|_| {});
     }
 }

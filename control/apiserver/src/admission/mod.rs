@@ -14,7 +14,7 @@ pub use service_addresses::{Reservation, ServiceAddresses};
 use crate::error::Result;
 use crate::registry::Resource;
 use crate::registry::object::AnyObject;
-use crate::storage::ResourceCache;
+use crate::storage::{Claims, ResourceCache};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The chain.
@@ -58,10 +58,16 @@ impl Admission {
         }
     }
 
-    /// Takes back what a deleted object held.
-    pub fn release(&self, object: &dyn AnyObject) {
-        if let Some(service) = object.as_any().downcast_ref::<Service>() {
-            self.addresses.release(service);
+    /// True if [`reserve`](Self::reserve) may write into objects like this one.
+    pub fn reserves(&self, object: &dyn AnyObject) -> bool {
+        object.as_any().is::<Service>()
+    }
+
+    /// What the deletion of an object gives up.
+    pub fn given_up(&self, object: &dyn AnyObject) -> Claims {
+        match object.as_any().downcast_ref::<Service>() {
+            Some(service) => ServiceAddresses::given_up(service),
+            None => Claims::default(),
         }
     }
 }

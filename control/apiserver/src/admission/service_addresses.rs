@@ -12,6 +12,8 @@ use euston_api::field::{ErrorList, Path};
 use k8s_openapi::api::core::v1::Service;
 use parking_lot::Mutex;
 
+use crate::storage::{Claims, Entry, ResourceCache, WatchCursor};
+
 /// The service network, 10.96.0.0/16: its first address, and how many follow.
 const NETWORK: u32 = u32::from_be_bytes([10, 96, 0, 0]);
 const NETWORK_SIZE: u32 = 1 << 16;
@@ -23,9 +25,18 @@ const PORT_LAST: u32 = 32_767;
 /// Ports below this are only given to those who ask for them.
 const DYNAMIC_PORT: u32 = 30_086;
 
+/// Below this, the store has a key for every number that is given out.
+const CLAIMS: &str = "/euston/claims/";
+/// Changes read at a time; the cache's lock is held meanwhile.
+const CHANGES_AT_A_TIME: usize = 1024;
+
+/// Numbers of one sort: which are taken, and which is next.
 #[derive(Debug)]
 struct Pool {
-    used: BTreeSet<u32>,
+    /// By Services that exist, as far as the changes have been read.
+    held: BTreeSet<u32>,
+    /// By writes of this server that are under way.
+    pending: BTreeSet<u32>,
     /// First and last number that may be given out unasked.
     dynamic: (u32, u32),
     next: u32,
@@ -34,10 +45,16 @@ struct Pool {
 impl Pool {
     fn new(first: u32, last: u32) -> Self {
         Pool {
-            used: BTreeSet::new(),
+            held: BTreeSet::new(),
+            pending: BTreeSet::new(),
             dynamic: (first, last),
             next: first,
         }
+    }
+
+    /// Takes this number; false if it is taken.
+    fn take(&mut self, number: u32) -> bool {
+        !self.held.contains(&number) && self.pending.insert(number)
     }
 
     /// The next free number, going round, so that one just freed is not reused at once.
@@ -50,7 +67,7 @@ impl Pool {
             } else {
                 candidate + 1
             };
-            if self.used.insert(candidate) {
+            if self.take(candidate) {
                 return Some(candidate);
             }
         }
@@ -62,27 +79,49 @@ impl Pool {
 struct Pools {
     ips: Pool,
     ports: Pool,
+    /// How far the changes of Services have been read.
+    read: Option<WatchCursor>,
 }
 
 /// What is given out.
-#[derive(Debug)]
+///
+/// The Services themselves say what is taken. Two servers may still give out one number at the same moment, so every
+/// write that takes one also creates a key of its own for it, and of two such writes the store refuses the second
+/// ([`Claims`]); it is then tried again with another number.
 pub struct ServiceAddresses {
+    services: Arc<ResourceCache>,
     pools: Mutex<Pools>,
 }
 
-/// Numbers that are taken for a write under way. Dropped, it undoes itself; kept,
-/// it frees what the write gave up.
-#[derive(Debug, Default)]
+/// Numbers that are taken for a write under way, until this is dropped.
+#[derive(Default)]
 pub struct Reservation {
     from: Option<Arc<ServiceAddresses>>,
     taken: Held,
-    given_up: Held,
+    claims: Claims,
 }
 
+/// The numbers of one Service.
 #[derive(Debug, Default)]
 struct Held {
     ips: Vec<u32>,
     ports: Vec<u32>,
+}
+
+impl Held {
+    /// What is in here and not in `other`, as keys of the store.
+    fn claims_without(&self, other: &Held) -> Vec<String> {
+        let ips = self.ips.iter().filter(|ip| !other.ips.contains(ip));
+        let ports = self.ports.iter().filter(|p| !other.ports.contains(p));
+        let mut claims: Vec<String> = ips
+            .map(|&ip| format!("{CLAIMS}service-ips/{}", Ipv4Addr::from(ip)))
+            .chain(ports.map(|port| format!("{CLAIMS}node-ports/{port}")))
+            .collect();
+        // One port may stand for TCP and for UDP.
+        claims.sort();
+        claims.dedup();
+        claims
+    }
 }
 
 impl Reservation {
@@ -91,49 +130,43 @@ impl Reservation {
         Self::default()
     }
 
-    /// The write was done.
-    pub fn keep(mut self) {
-        self.taken = Held::default();
-        std::mem::swap(&mut self.taken, &mut self.given_up);
+    /// What the write has to claim and to give up in the store.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(from) = &self.from {
-            from.free(&self.taken);
+        let Some(from) = &self.from else { return };
+        let mut pools = from.pools.lock();
+        for ip in &self.taken.ips {
+            pools.ips.pending.remove(ip);
+        }
+        for port in &self.taken.ports {
+            pools.ports.pending.remove(port);
         }
     }
 }
 
 impl ServiceAddresses {
-    /// Starts with what `services` hold.
-    pub fn new<'a>(services: impl Iterator<Item = &'a Service>) -> Arc<Self> {
-        let mut pools = Pools {
-            ips: Pool::new(NETWORK + DYNAMIC_IP, NETWORK + NETWORK_SIZE - 2),
-            ports: Pool::new(DYNAMIC_PORT, PORT_LAST),
-        };
-        for service in services {
-            let held = held_by(service);
-            pools.ips.used.extend(held.ips);
-            pools.ports.used.extend(held.ports);
-        }
+    /// Gives out what the Services in this cache do not hold.
+    pub fn new(services: Arc<ResourceCache>) -> Arc<Self> {
         Arc::new(ServiceAddresses {
-            pools: Mutex::new(pools),
+            services,
+            pools: Mutex::new(Pools {
+                ips: Pool::new(NETWORK + DYNAMIC_IP, NETWORK + NETWORK_SIZE - 2),
+                ports: Pool::new(DYNAMIC_PORT, PORT_LAST),
+                read: None,
+            }),
         })
     }
 
-    pub(super) fn release(&self, service: &Service) {
-        self.free(&held_by(service));
-    }
-
-    fn free(&self, held: &Held) {
-        let mut pools = self.pools.lock();
-        for ip in &held.ips {
-            pools.ips.used.remove(ip);
-        }
-        for port in &held.ports {
-            pools.ports.used.remove(port);
+    /// What the deletion of a Service gives up.
+    pub(super) fn given_up(service: &Service) -> Claims {
+        Claims {
+            taken: Vec::new(),
+            given_up: held_by(service).claims_without(&Held::default()),
         }
     }
 
@@ -145,27 +178,71 @@ impl ServiceAddresses {
     ) -> Reservation {
         let before = old.map(held_by).unwrap_or_default();
         let mut pools = self.pools.lock();
+        pools.catch_up(&self.services);
         let mut taken = Held::default();
         reserve_ip(&mut pools.ips, service, old, &before, &mut taken, errors);
         reserve_ports(&mut pools.ports, service, old, &before, &mut taken, errors);
         drop(pools);
         let after = held_by(service);
-        let given_up = Held {
-            ips: before
-                .ips
-                .into_iter()
-                .filter(|ip| !after.ips.contains(ip))
-                .collect(),
-            ports: before
-                .ports
-                .into_iter()
-                .filter(|p| !after.ports.contains(p))
-                .collect(),
-        };
         Reservation {
             from: Some(self.clone()),
             taken,
-            given_up,
+            claims: Claims {
+                taken: after.claims_without(&before),
+                given_up: before.claims_without(&after),
+            },
+        }
+    }
+}
+
+impl Pools {
+    /// Reads what has changed since the last time.
+    fn catch_up(&mut self, services: &ResourceCache) {
+        while let Some(cursor) = &mut self.read {
+            match services.changes(cursor, CHANGES_AT_A_TIME) {
+                Ok((changes, _)) if changes.is_empty() => return,
+                Ok((changes, _)) => {
+                    for change in changes {
+                        let old = decoded(change.old.as_deref());
+                        for ip in &old.ips {
+                            self.ips.held.remove(ip);
+                        }
+                        for port in &old.ports {
+                            self.ports.held.remove(port);
+                        }
+                        self.hold(decoded(change.new.as_deref()));
+                    }
+                }
+                // Too many changes since: all of it is read anew.
+                Err(_) => self.read = None,
+            }
+        }
+        let (snapshot, _, cursor) = services.snapshot_and_cursor();
+        self.read = Some(cursor);
+        self.ips.held.clear();
+        self.ports.held.clear();
+        for entry in snapshot.values() {
+            self.hold(decoded(Some(entry)));
+        }
+    }
+
+    fn hold(&mut self, numbers: Held) {
+        self.ips.held.extend(numbers.ips);
+        self.ports.held.extend(numbers.ports);
+    }
+}
+
+/// What a stored Service holds.
+fn decoded(entry: Option<&Entry>) -> Held {
+    let Some(entry) = entry else {
+        return Held::default();
+    };
+    match serde_json::from_slice(&entry.value) {
+        Ok(service) => held_by(&service),
+        Err(error) => {
+            // What it holds is still claimed in the store, so nobody else gets it.
+            tracing::error!(%error, service = entry.key.as_str(), "a stored Service cannot be read");
+            Held::default()
         }
     }
 }
@@ -251,7 +328,7 @@ fn reserve_ip(
                 [asked],
                 "failed to allocate IP: the provided IP is not in the valid range, which is 10.96.0.0/16",
             ),
-            Ok(ip) if !pool.used.insert(ip) => errors.invalid(
+            Ok(ip) if !pool.take(ip) => errors.invalid(
                 path,
                 [asked],
                 format!("failed to allocate IP {asked}: provided IP is already allocated"),
@@ -324,7 +401,7 @@ fn reserve_ports(
                         asked,
                         "provided port is not in the valid range. The range of valid ports is 30000-32767",
                     );
-                } else if !pool.used.insert(number) {
+                } else if !pool.take(number) {
                     errors.invalid(path, asked, "provided port is already allocated");
                 } else {
                     taken.ports.push(number);
@@ -339,6 +416,7 @@ mod tests {
     use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 
     use super::*;
+    use crate::storage::ObjectKey;
 
     fn service(kind: &str, ip: Option<&str>, node_ports: &[i32]) -> Service {
         let ports = node_ports.iter().enumerate().map(|(i, &p)| ServicePort {
@@ -361,85 +439,157 @@ mod tests {
         service.spec.as_ref().unwrap()
     }
 
+    /// Services as the store's feed would show them.
+    struct Shop {
+        cache: Arc<ResourceCache>,
+        addresses: Arc<ServiceAddresses>,
+        revision: u64,
+    }
+
+    impl Shop {
+        fn new() -> Self {
+            let kind = crate::registry::table::builtin()
+                .into_iter()
+                .find(|kind| kind.names.plural == "services")
+                .unwrap();
+            let cache = Arc::new(ResourceCache::new(Arc::new(kind)));
+            Shop {
+                addresses: ServiceAddresses::new(cache.clone()),
+                cache,
+                revision: 1,
+            }
+        }
+
+        fn write(&mut self, name: &str, service: Option<&Service>) {
+            self.revision += 1;
+            let key = ObjectKey::new(Some("default"), name);
+            let entry = service.map(|service| {
+                let value = serde_json::to_vec(service).unwrap().into();
+                Arc::new(Entry::new(key.clone(), self.revision, value))
+            });
+            self.cache
+                .apply(vec![(key, entry, self.revision)], self.revision);
+        }
+
+        fn reserve(&self, service: &mut Service, old: Option<&Service>) -> (Reservation, String) {
+            let mut errors = ErrorList::new();
+            let reserved = self.addresses.reserve(service, old, &mut errors);
+            let text = if errors.is_empty() {
+                String::new()
+            } else {
+                errors.to_string()
+            };
+            (reserved, text)
+        }
+    }
+
     #[test]
     fn a_number_is_given_out_once_and_taken_back() {
-        let addresses = ServiceAddresses::new(std::iter::empty());
-        let mut errors = ErrorList::new();
+        let mut shop = Shop::new();
         let mut first = service("NodePort", None, &[30_080]);
-        addresses.reserve(&mut first, None, &mut errors).keep();
-        assert!(errors.is_empty(), "{errors}");
+        let (reserved, errors) = shop.reserve(&mut first, None);
+        assert_eq!(errors, "");
         assert_eq!(spec(&first).cluster_ip.as_deref(), Some("10.96.1.0"));
+        assert_eq!(
+            reserved.claims().taken,
+            [
+                "/euston/claims/node-ports/30080",
+                "/euston/claims/service-ips/10.96.1.0"
+            ]
+        );
 
-        let mut second = service("NodePort", Some("10.96.1.0"), &[30_080]);
-        drop(addresses.reserve(&mut second, None, &mut errors));
-        let text = errors.to_string();
-        assert!(text.contains("provided IP is already allocated"), "{text}");
-        assert!(text.contains("spec.ports[0].nodePort"), "{text}");
+        // While it is written, and when it is there.
+        let taken = |shop: &Shop| {
+            let mut second = service("NodePort", Some("10.96.1.0"), &[30_080]);
+            let (_, text) = shop.reserve(&mut second, None);
+            assert!(text.contains("provided IP is already allocated"), "{text}");
+            assert!(text.contains("spec.ports[0].nodePort"), "{text}");
+        };
+        taken(&shop);
+        shop.write("first", Some(&first));
+        drop(reserved);
+        taken(&shop);
 
-        addresses.release(&first);
-        let mut errors = ErrorList::new();
-        addresses.reserve(&mut second, None, &mut errors).keep();
-        assert!(errors.is_empty(), "{errors}");
+        shop.write("first", None);
+        let (_, errors) =
+            shop.reserve(&mut service("NodePort", Some("10.96.1.0"), &[30_080]), None);
+        assert_eq!(errors, "");
+    }
+
+    #[test]
+    fn what_another_server_gave_out_is_seen() {
+        let mut shop = Shop::new();
+        shop.write(
+            "theirs",
+            Some(&service("ClusterIP", Some("10.96.1.0"), &[0])),
+        );
+        let mut ours = service("ClusterIP", None, &[0]);
+        let (_, errors) = shop.reserve(&mut ours, None);
+        assert_eq!(errors, "");
+        assert_eq!(spec(&ours).cluster_ip.as_deref(), Some("10.96.1.1"));
+    }
+
+    #[test]
+    fn more_changes_than_are_kept_are_read_anew() {
+        let mut shop = Shop::new();
+        let (_, _) = shop.reserve(&mut service("ClusterIP", None, &[0]), None);
+        shop.write("gone", Some(&service("ClusterIP", Some("10.96.1.7"), &[0])));
+        shop.write("gone", None);
+        for n in 0..20_000 {
+            let ip = if n % 2 == 0 { "10.96.1.8" } else { "10.96.1.9" };
+            shop.write("busy", Some(&service("ClusterIP", Some(ip), &[0])));
+        }
+        for (ip, free) in [
+            ("10.96.1.7", true),
+            ("10.96.1.8", true),
+            ("10.96.1.9", false),
+        ] {
+            let (_, errors) = shop.reserve(&mut service("ClusterIP", Some(ip), &[0]), None);
+            assert_eq!(errors.is_empty(), free, "{ip}: {errors}");
+        }
     }
 
     #[test]
     fn a_dropped_reservation_undoes_itself() {
-        let addresses = ServiceAddresses::new(std::iter::empty());
-        let mut errors = ErrorList::new();
-        drop(addresses.reserve(
-            &mut service("NodePort", Some("10.96.0.9"), &[30_001]),
-            None,
-            &mut errors,
-        ));
-        addresses
-            .reserve(
-                &mut service("NodePort", Some("10.96.0.9"), &[30_001]),
-                None,
-                &mut errors,
-            )
-            .keep();
-        assert!(errors.is_empty(), "{errors}");
+        let shop = Shop::new();
+        for _ in 0..2 {
+            let mut wanted = service("NodePort", Some("10.96.0.9"), &[30_001]);
+            let (_, errors) = shop.reserve(&mut wanted, None);
+            assert_eq!(errors, "");
+        }
     }
 
     #[test]
-    fn an_update_keeps_what_it_leaves_out_and_frees_what_it_gives_up() {
-        let addresses = ServiceAddresses::new(std::iter::empty());
-        let mut errors = ErrorList::new();
+    fn an_update_keeps_what_it_leaves_out_and_gives_up_the_rest() {
+        let mut shop = Shop::new();
         let mut old = service("NodePort", None, &[0]);
-        addresses.reserve(&mut old, None, &mut errors).keep();
-        let port = spec(&old).ports.as_ref().unwrap()[0].node_port;
+        drop(shop.reserve(&mut old, None));
+        shop.write("one", Some(&old));
+        let port = spec(&old).ports.as_ref().unwrap()[0].node_port.unwrap();
 
         let mut same = service("NodePort", None, &[0]);
-        addresses.reserve(&mut same, Some(&old), &mut errors).keep();
+        let (reserved, errors) = shop.reserve(&mut same, Some(&old));
+        assert_eq!(errors, "");
         assert_eq!(spec(&same).cluster_ip, spec(&old).cluster_ip);
-        assert_eq!(spec(&same).ports.as_ref().unwrap()[0].node_port, port);
+        assert_eq!(spec(&same).ports.as_ref().unwrap()[0].node_port, Some(port));
+        assert_eq!(reserved.claims(), &Claims::default());
 
         let mut plain = old.clone();
         plain.spec.as_mut().unwrap().type_ = Some("ClusterIP".to_owned());
-        addresses
-            .reserve(&mut plain, Some(&old), &mut errors)
-            .keep();
+        let (reserved, errors) = shop.reserve(&mut plain, Some(&old));
+        assert_eq!(errors, "");
         assert_eq!(spec(&plain).ports.as_ref().unwrap()[0].node_port, None);
-        addresses
-            .reserve(
-                &mut service("NodePort", None, &[port.unwrap()]),
-                None,
-                &mut errors,
-            )
-            .keep();
-        assert!(errors.is_empty(), "{errors}");
+        let given_up = vec![format!("/euston/claims/node-ports/{port}")];
+        assert_eq!(
+            (&reserved.claims().taken, &reserved.claims().given_up),
+            (&vec![], &given_up)
+        );
     }
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        let addresses = ServiceAddresses::new(std::iter::empty());
-        let mut errors = ErrorList::new();
-        drop(addresses.reserve(
-            &mut service("NodePort", Some("10.97.0.1"), &[80]),
-            None,
-            &mut errors,
-        ));
-        let text = errors.to_string();
+        let shop = Shop::new();
+        let (_, text) = shop.reserve(&mut service("NodePort", Some("10.97.0.1"), &[80]), None);
         assert!(text.contains("10.96.0.0/16"), "{text}");
         assert!(text.contains("30000-32767"), "{text}");
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use euston_api::field::ErrorList;
+
 use super::object::BoxObject;
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
@@ -45,9 +47,13 @@ impl Registry {
         let guards = self.admission.namespace(resource, object.meta())?;
         rules.prepare_for_create(object.as_mut());
         rules.default(object.as_mut());
-        // Whatever admission reserved is given back when `reserved` is dropped unkept.
-        let mut errors = euston_api::field::ErrorList::new();
-        let reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
+        // As it was before admission gave it addresses, should another server have given out the same.
+        let bare = self
+            .admission
+            .reserves(object.as_ref())
+            .then(|| object.clone_box());
+        let mut errors = ErrorList::new();
+        let mut reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
         errors.extend(metadata::validate(resource, object.meta()));
         errors.extend(rules.validate(object.as_ref()));
         metadata::refuse(
@@ -74,10 +80,15 @@ impl Registry {
             }
             let written = self
                 .storage
-                .create(resource.kind, &key, value.clone(), &guards)
+                .create(
+                    resource.kind,
+                    &key,
+                    value.clone(),
+                    &guards,
+                    reserved.claims(),
+                )
                 .await?;
             if let Ok(revision) = written {
-                reserved.keep();
                 let entry = Arc::new(Entry::new(key, revision, value));
                 return Ok(Saved {
                     entry,
@@ -85,7 +96,7 @@ impl Registry {
                     warnings,
                 });
             }
-            // Either the name is taken or the namespace has gone meanwhile.
+            // The name is taken, the namespace has gone meanwhile, or an address went to another.
             self.storage.fresh().await?;
             self.admission.namespace(resource, object.meta())?;
             match &base {
@@ -95,6 +106,15 @@ impl Registry {
                 }
                 // It was deleted between the two looks: the name is free again.
                 None => {}
+            }
+            if let Some(bare) = &bare {
+                let name = object.meta().name.clone();
+                object = bare.clone_box();
+                object.meta_mut().name = name;
+                let mut errors = ErrorList::new();
+                reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
+                let name = object.meta().name.as_deref().unwrap_or_default();
+                metadata::refuse(resource, name, &errors)?;
             }
         }
         Err(ApiError::timeout(format!(

@@ -11,7 +11,7 @@ use super::options::{Deletion, Propagation};
 use super::update::{Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
 use crate::error::Result;
-use crate::storage::{Entry, ObjectKey};
+use crate::storage::{Claims, Entry, ObjectKey};
 
 /// What became of a deletion.
 pub struct Deleted {
@@ -72,10 +72,13 @@ impl Registry {
                     uid,
                 });
             }
-            if let Some(revision) = self.write(resource, &entry, &value, gone).await? {
-                if gone {
-                    self.admission.release(old.as_ref());
-                }
+            let claims = if gone {
+                self.admission.given_up(old.as_ref())
+            } else {
+                Claims::default()
+            };
+            let written = self.write(resource, &entry, &value, gone, &claims).await?;
+            if let Some(revision) = written {
                 let entry = Arc::new(Entry::new(key.clone(), revision, value));
                 return Ok(Deleted { entry, gone, uid });
             }

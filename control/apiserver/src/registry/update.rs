@@ -10,7 +10,7 @@ use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata, name_of};
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey};
+use crate::storage::{Claims, Entry, ObjectKey};
 
 /// Which half of the object a client writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,6 @@ impl Registry {
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
             let value = resource.encode(&new)?;
             if value == entry.value {
-                reserved.keep();
                 return Ok(Saved {
                     entry,
                     created: false,
@@ -118,11 +117,10 @@ impl Registry {
                     warnings,
                 });
             }
-            if let Some(revision) = self.write(resource, &entry, &value, gone).await? {
-                reserved.keep();
-                if gone {
-                    self.admission.release(new.as_ref());
-                }
+            let ending = gone.then(|| self.admission.given_up(old.as_ref()));
+            let claims = ending.as_ref().unwrap_or(reserved.claims());
+            let written = self.write(resource, &entry, &value, gone, claims).await?;
+            if let Some(revision) = written {
                 let entry = Arc::new(Entry::new(key.clone(), revision, value));
                 return Ok(Saved {
                     entry,
@@ -145,12 +143,14 @@ impl Registry {
         entry: &Entry,
         value: &Bytes,
         gone: bool,
+        claims: &Claims,
     ) -> Result<Option<u64>> {
         let (kind, key, at) = (resource.kind, &entry.key, entry.revision);
         let written = if gone {
-            self.storage.delete(kind, key, at).await?
+            self.storage.delete(kind, key, at, claims).await?
         } else {
-            self.storage.update(kind, key, at, value.clone()).await?
+            let value = value.clone();
+            self.storage.update(kind, key, at, value, claims).await?
         };
         Ok(written.ok())
     }

@@ -140,7 +140,7 @@ pub struct ResourceCache {
 }
 
 impl ResourceCache {
-    pub(super) fn new(kind: Arc<Kind>) -> Self {
+    pub(crate) fn new(kind: Arc<Kind>) -> Self {
         let prefix = prefix(&kind);
         ResourceCache {
             kind,
@@ -247,7 +247,7 @@ impl ResourceCache {
 
     /// Takes in the changes of one batch of the store's watch; `revision` is the
     /// batch's, also where none of it concerns this kind.
-    pub(super) fn apply(&self, writes: Vec<(ObjectKey, Option<Arc<Entry>>, u64)>, revision: u64) {
+    pub(crate) fn apply(&self, writes: Vec<(ObjectKey, Option<Arc<Entry>>, u64)>, revision: u64) {
         let mut state = self.state.write();
         let any = !writes.is_empty();
         for (key, new, at) in writes {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_store::{Compare, CompareOp, KeyRange, Op, RangeRequest, Store, Txn};
+use raft_store::{Compare, CompareOp, KeyRange, Leadership, Op, RangeRequest, Store, Txn};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -68,11 +68,22 @@ pub(crate) fn prefix(kind: &Kind) -> String {
 #[derive(Debug)]
 pub struct Moved;
 
+/// Keys that stand for something of which there is one: an address, a port. Whoever holds it has created its key,
+/// in the write that stores the object, and removes it in the write that gives it up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Keys that must not exist and come to be.
+    pub taken: Vec<String>,
+    /// Keys that go.
+    pub given_up: Vec<String>,
+}
+
 /// The store and the caches over it.
 pub struct Storage {
     store: Store,
     caches: Vec<Arc<ResourceCache>>,
     reached: watch::Receiver<u64>,
+    leadership: watch::Receiver<Leadership>,
 }
 
 impl Storage {
@@ -91,6 +102,7 @@ impl Storage {
             .collect();
         let reached = feed::start(store.clone(), caches.clone(), shutdown).await?;
         Ok(Storage {
+            leadership: store.leadership(),
             store,
             caches,
             reached,
@@ -137,13 +149,14 @@ impl Storage {
     /// Writes an object that must not exist. `guards` are further keys that must exist.
     ///
     /// # Errors
-    /// The store's. `Err(Moved)` inside if the object or a missing guard stood in the way.
+    /// The store's. `Err(Moved)` inside if the object, a missing guard or another's claim stood in the way.
     pub async fn create(
         &self,
         kind: &Kind,
         key: &ObjectKey,
         value: Bytes,
         guards: &[String],
+        claims: &Claims,
     ) -> Result<std::result::Result<u64, Moved>> {
         let path = format!("{}{}", prefix(kind), key.as_str());
         let mut compare = vec![unchanged(&path, 0)];
@@ -152,7 +165,7 @@ impl Storage {
                 .iter()
                 .map(|guard| Compare::mod_revision(guard.clone(), CompareOp::Greater, 0)),
         );
-        self.commit(compare, Op::put(path, value)).await
+        self.commit(compare, Op::put(path, value), claims).await
     }
 
     /// Replaces an object that must still be at `revision`.
@@ -165,10 +178,12 @@ impl Storage {
         key: &ObjectKey,
         revision: u64,
         value: Bytes,
+        claims: &Claims,
     ) -> Result<std::result::Result<u64, Moved>> {
         let path = format!("{}{}", prefix(kind), key.as_str());
         let compare = unchanged(&path, revision);
-        self.commit(vec![compare], Op::put(path, value)).await
+        self.commit(vec![compare], Op::put(path, value), claims)
+            .await
     }
 
     /// Removes an object that must still be at `revision`.
@@ -180,28 +195,28 @@ impl Storage {
         kind: &Kind,
         key: &ObjectKey,
         revision: u64,
+        claims: &Claims,
     ) -> Result<std::result::Result<u64, Moved>> {
         let path = format!("{}{}", prefix(kind), key.as_str());
         let compare = unchanged(&path, revision);
-        let range = KeyRange::key(path);
-        self.commit(
-            vec![compare],
-            Op::Delete {
-                range,
-                prev_kv: false,
-            },
-        )
-        .await
+        self.commit(vec![compare], removal(path), claims).await
     }
 
     async fn commit(
         &self,
-        compare: Vec<Compare>,
+        mut compare: Vec<Compare>,
         op: Op,
+        claims: &Claims,
     ) -> Result<std::result::Result<u64, Moved>> {
+        let mut success = vec![op];
+        for claim in &claims.taken {
+            compare.push(unchanged(claim, 0));
+            success.push(Op::put(claim.clone(), Bytes::new()));
+        }
+        success.extend(claims.given_up.iter().cloned().map(removal));
         let txn = Txn {
             compare,
-            success: vec![op],
+            success,
             failure: Vec::new(),
         };
         let response = self.store.txn(txn).await?;
@@ -255,6 +270,12 @@ impl Storage {
         Ok((entries, response.more))
     }
 
+    /// True if this is the server to do what one has to do for all. During a change of leader there may be two such
+    /// for a moment.
+    pub fn leads(&self) -> bool {
+        self.leadership.borrow().here
+    }
+
     /// Forgets history older than `revision`.
     ///
     /// # Errors
@@ -269,6 +290,13 @@ pub(super) fn from(range: KeyRange, start: impl Into<Bytes>) -> KeyRange {
     match range {
         KeyRange::Between { end, .. } => KeyRange::between(start, end),
         KeyRange::Key(_) | KeyRange::From(_) => KeyRange::from_key(start),
+    }
+}
+
+fn removal(path: String) -> Op {
+    Op::Delete {
+        range: KeyRange::key(path),
+        prev_kv: false,
     }
 }
 
