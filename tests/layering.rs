@@ -43,8 +43,21 @@ const ARROWS: &[Arrow] = &[
     ),
     (
         "euston-client",
-        &["euston-api"],
+        &["euston-api", "euston-tls"],
         "clients know the control plane only through the API",
+    ),
+    (
+        "euston-join",
+        &[
+            "euston-api",
+            "euston-client",
+            "euston-tls",
+            // In its tests, which join a real cluster.
+            "euston-apiserver",
+            "euston-images",
+            "raft-store",
+        ],
+        "joining needs certificates and the API; the group of servers stands behind its own trait",
     ),
     (
         "euston-controllers",

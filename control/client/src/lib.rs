@@ -7,6 +7,7 @@
 
 mod backoff;
 mod changes;
+mod connect;
 pub mod errors;
 mod event_log;
 mod events;
@@ -19,6 +20,7 @@ mod workers;
 
 pub use backoff::Backoff;
 pub use changes::{ChangeBatch, Changes};
+pub use connect::{AddressError, DEFAULT_PORT, ServerAddress, Servers, connect};
 pub use events::{EventRecorder, EventType, reference};
 pub use fence::WriteFence;
 pub use informer::{Informer, InformerBuilder, Selection};

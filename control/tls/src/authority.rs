@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
 };
 use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::{ServerName, UnixTime};
@@ -13,7 +13,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::config::{ClientAuth, client_verifier, provider, server_verifier};
 use crate::files::{self, Access};
 use crate::identity::certificates;
-use crate::{Identity, PeerIdentity, TlsError};
+use crate::{Fingerprint, Identity, PeerIdentity, TlsError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Long enough that nobody replaces a CA by surprise; its key never leaves the control plane.
@@ -30,7 +30,7 @@ const MAX_ORGANIZATIONS: usize = 2;
 /// The cluster CA: its certificate, and the key that signs.
 pub struct Authority {
     ca_pem: String,
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Authority {
 
 /// What a certificate may be used for.
 #[derive(Clone, Copy, PartialEq)]
-enum Usage {
+pub(crate) enum Usage {
     Client,
     /// Also as a client: an agent is both with one certificate.
     Server,
@@ -137,6 +137,32 @@ impl Authority {
         }
         let issuer = Issuer::from_ca_cert_der(&chain[0], key).map_err(issue("euston-ca"))?;
         Ok(Self { ca_pem, issuer })
+    }
+
+    /// Takes over the CA of a running cluster: checks that certificate and key belong together, and
+    /// stores them as `ca.crt` and `ca.key` in `dir`.
+    ///
+    /// # Errors
+    /// When they are not usable, when `dir` holds another CA, or files cannot be read or written.
+    pub fn import(dir: &Path, ca_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
+        let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+        let authority = Self::open(&cert_path, ca_pem.to_owned(), &key_path, key_pem)?;
+        if let Some(present) = files::read(&cert_path)?
+            && Fingerprint::of_ca(&present)? != Fingerprint::of_ca(ca_pem)?
+        {
+            return Err(TlsError::unusable(
+                cert_path.display().to_string(),
+                "it is the CA of another cluster; use another data folder, or remove this one",
+            ));
+        }
+        files::write(&key_path, key_pem, Access::Owner)?;
+        files::write(&cert_path, ca_pem, Access::Everyone)?;
+        Ok(authority)
+    }
+
+    /// The CA's key in PEM, for another server of the control plane and for nobody else.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
     }
 
     /// The CA's certificate in PEM: what every other party needs to trust the cluster.
@@ -271,6 +297,23 @@ impl Authority {
         sans: &[String],
         usage: Usage,
     ) -> Result<Identity, TlsError> {
+        let key = KeyPair::generate().map_err(issue(common_name))?;
+        let cert_pem = self.certify(&key, common_name, organizations, sans, usage)?;
+        Ok(Identity {
+            cert_pem,
+            key_pem: key.serialize_pem(),
+        })
+    }
+
+    /// A certificate for a public key, in PEM.
+    pub(crate) fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        common_name: &str,
+        organizations: &[&str],
+        sans: &[String],
+        usage: Usage,
+    ) -> Result<String, TlsError> {
         if organizations.len() > MAX_ORGANIZATIONS {
             return Err(TlsError::unusable(
                 format!("certificate {common_name}"),
@@ -280,7 +323,6 @@ impl Authority {
                 ),
             ));
         }
-        let key = KeyPair::generate().map_err(issue(common_name))?;
         let mut params = CertificateParams::new(sans.to_vec()).map_err(issue(common_name))?;
         params.distinguished_name = name(common_name, organizations);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -294,12 +336,9 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, LEAF_LIFETIME);
         let certificate = params
-            .signed_by(&key, &self.issuer)
+            .signed_by(key, &self.issuer)
             .map_err(issue(common_name))?;
-        Ok(Identity {
-            cert_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-        })
+        Ok(certificate.pem())
     }
 }
 
@@ -325,7 +364,7 @@ fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, TlsError> {
     KeyPair::from_pem(pem).map_err(|e| TlsError::unusable(path.display().to_string(), e))
 }
 
-fn issue(subject: &str) -> impl FnOnce(rcgen::Error) -> TlsError + use<> {
+pub(crate) fn issue(subject: &str) -> impl FnOnce(rcgen::Error) -> TlsError + use<> {
     let subject = subject.to_owned();
     move |source| TlsError::Issue { subject, source }
 }

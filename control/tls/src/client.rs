@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::{BoxError, Service};
 
 use crate::config::client_config;
+use crate::error::chain;
 use crate::{Identity, TlsError};
 
 /// A request body: any stream of bytes.
@@ -82,18 +83,6 @@ impl SendError {
     pub fn is_connect(&self) -> bool {
         self.source.is_connect()
     }
-}
-
-/// The whole chain of causes, since hyper's outermost says only "client error (Connect)".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 impl HttpsClient {

@@ -58,3 +58,15 @@ impl TlsError {
         }
     }
 }
+
+/// An error with all its causes, as one sentence: hyper's outermost says only "client error (Connect)".
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

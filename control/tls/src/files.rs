@@ -1,4 +1,4 @@
-//! Reading and atomically replacing small secret files.
+//! Reading and atomically replacing small secret files: keys, certificates, tokens.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::TlsError;
 
 /// Who may read a file.
-#[derive(Clone, Copy)]
-pub(crate) enum Access {
+#[derive(Clone, Copy, Debug)]
+pub enum Access {
     /// Keys: the owner alone.
     Owner,
     /// Certificates: anybody.
@@ -28,7 +28,10 @@ fn io<'a>(
 }
 
 /// The file's text, or `None` where there is no such file.
-pub(crate) fn read(path: &Path) -> Result<Option<String>, TlsError> {
+///
+/// # Errors
+/// When it exists and cannot be read.
+pub fn read(path: &Path) -> Result<Option<String>, TlsError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -37,7 +40,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, TlsError> {
 }
 
 /// Replaces `path` with `text`: after a crash either the old or the new content is there, whole.
-pub(crate) fn write(path: &Path, text: &str, access: Access) -> Result<(), TlsError> {
+/// A missing folder is created, readable by its owner alone.
+///
+/// # Errors
+/// When folder or file cannot be written.
+pub fn write(path: &Path, text: &str, access: Access) -> Result<(), TlsError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     create_dir(dir)?;
     let mode = match access {

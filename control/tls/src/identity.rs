@@ -1,6 +1,9 @@
 //! A certificate with its key, and what a peer's certificate says about it.
 
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -55,6 +58,30 @@ impl Identity {
         )
     }
 
+    /// From when to when the certificate is valid.
+    ///
+    /// # Errors
+    /// When the PEM holds no readable certificate.
+    pub fn validity(&self) -> Result<(SystemTime, SystemTime), TlsError> {
+        let chain = self.chain()?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(&chain[0])
+            .map_err(|e| TlsError::unusable("the certificate", e))?;
+        let validity = certificate.validity();
+        let time = |at: x509_parser::time::ASN1Time| {
+            let seconds = u64::try_from(at.timestamp()).unwrap_or_default();
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+        };
+        Ok((time(validity.not_before), time(validity.not_after)))
+    }
+
+    /// The names and addresses that the certificate is good for as a server.
+    ///
+    /// # Errors
+    /// When the PEM holds no readable certificate.
+    pub fn names(&self) -> Result<Vec<String>, TlsError> {
+        alternative_names(&self.chain()?[0])
+    }
+
     pub(crate) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         certificates(&self.cert_pem, "the certificate")
     }
@@ -90,6 +117,54 @@ pub(crate) fn certificates(
         ));
     }
     Ok(found)
+}
+
+/// The subject alternative names of a certificate. Only DNS names and IP addresses are known, as only
+/// those are ever issued.
+fn alternative_names(der: &[u8]) -> Result<Vec<String>, TlsError> {
+    use x509_parser::extensions::GeneralName;
+    let unusable = |why: String| TlsError::unusable("the certificate", why);
+    let (_, certificate) =
+        x509_parser::parse_x509_certificate(der).map_err(|e| unusable(e.to_string()))?;
+    let Some(names) = certificate
+        .subject_alternative_name()
+        .map_err(|e| unusable(e.to_string()))?
+    else {
+        return Ok(Vec::new());
+    };
+    let read = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
+            16 => Some(IpAddr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
+            _ => None,
+        },
+        _ => None,
+    };
+    names
+        .value
+        .general_names
+        .iter()
+        .map(|name| read(name).ok_or_else(|| unusable(format!("it carries the name {name:?}"))))
+        .collect()
+}
+
+/// The certificate that a peer showed and that verified, in the extensions of its requests.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(Arc<[u8]>);
+
+impl PeerCertificate {
+    pub(crate) fn new(der: &[u8]) -> Self {
+        Self(der.into())
+    }
+
+    /// The names and addresses that the certificate is good for as a server.
+    ///
+    /// # Errors
+    /// When it carries names of a sort that is never issued.
+    pub fn names(&self) -> Result<Vec<String>, TlsError> {
+        alternative_names(&self.0)
+    }
 }
 
 /// Who the peer of a connection is, taken from its verified client certificate.

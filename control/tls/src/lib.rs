@@ -8,14 +8,20 @@
 mod authority;
 mod client;
 mod config;
+mod csr;
 mod error;
-mod files;
+pub mod files;
+mod fingerprint;
 mod identity;
 mod serve;
+mod trust;
 
 pub use authority::{Authority, loopback_sans};
 pub use client::{ClientBody, HttpsClient, SendError};
 pub use config::{ClientAuth, client_config, server_config};
-pub use error::TlsError;
-pub use identity::{Identity, PeerIdentity};
+pub use csr::SigningRequest;
+pub use error::{TlsError, chain};
+pub use fingerprint::Fingerprint;
+pub use identity::{Identity, PeerCertificate, PeerIdentity};
 pub use serve::{ServeLimits, serve};
+pub use trust::{FetchCaError, fetch_ca};

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::{PeerIdentity, TlsError};
+use crate::{PeerCertificate, PeerIdentity, TlsError};
 
 /// How long an HTTP/2 peer may be silent before it is asked whether it is still there; a peer that
 /// is gone without a word (power cut, dropped route) frees its connection after interval + timeout.
@@ -72,8 +72,8 @@ impl Default for ServeLimits {
 /// Serves `router` on `listener` until `shutdown` is cancelled, then lets requests in flight end
 /// within [`ServeLimits::drain_timeout`] and drops the rest.
 ///
-/// Every request carries a [`PeerIdentity`] extension where the peer showed a certificate, and
-/// `axum::extract::ConnectInfo<SocketAddr>`. HTTP/2 or HTTP/1.1 by ALPN; upgrades are allowed.
+/// Every request carries a [`PeerIdentity`] and a [`PeerCertificate`] extension where the peer showed a
+/// certificate, and `axum::extract::ConnectInfo<SocketAddr>`. HTTP/2 or HTTP/1.1 by ALPN; upgrades are allowed.
 ///
 /// # Errors
 /// When the listener breaks for good. A failing connection is that connection's matter.
@@ -206,7 +206,10 @@ impl Server {
         let identity = session
             .peer_certificates()
             .and_then(|chain| chain.first())
-            .and_then(|leaf| PeerIdentity::from_certificate(leaf));
+            .and_then(|leaf| {
+                let peer = PeerIdentity::from_certificate(leaf)?;
+                Some((peer, PeerCertificate::new(leaf)))
+            });
         let is_h2 = session.alpn_protocol() == Some(b"h2");
         let seen = Arc::new(AtomicBool::new(false));
         let service = {
@@ -216,8 +219,9 @@ impl Server {
                 let mut request = request.map(Body::new);
                 let extensions = request.extensions_mut();
                 extensions.insert(ConnectInfo(peer));
-                if let Some(identity) = &identity {
+                if let Some((identity, certificate)) = &identity {
                     extensions.insert(identity.clone());
+                    extensions.insert(certificate.clone());
                 }
                 let response = router.clone().call(request);
                 async move {
