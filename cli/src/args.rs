@@ -1,7 +1,8 @@
 //! The command line, as clap reads it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -51,10 +52,23 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run a whole cluster in this process, until Ctrl-C
     Dev(DevArgs),
+    /// Run a server of a cluster: API, store, controllers, scheduler, and a node
+    Server(ServerArgs),
+    /// Run a node of a cluster
+    Agent(AgentArgs),
+    /// Make, list and delete the tokens that servers and agents join with
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List, promote and remove the servers of a cluster
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Save a cluster's data, and begin a cluster from saved data
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Push, list, inspect and delete images in the cluster's registry
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Print the kubeconfig of a running or stopped `euston dev`
+    /// Print the kubeconfig of a running or stopped cluster
     Kubeconfig(KubeconfigArgs),
     /// Print the versions of this program and of the cluster
     Version(VersionArgs),
@@ -93,6 +107,177 @@ impl DevArgs {
     /// The address of node 1, 2, ...
     pub(crate) fn node_address(number: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, 0, 0, number)
+    }
+}
+
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Examples:
+  The first server prints the tokens and the command lines for all others:
+    euston server --name s1 --data-dir /var/lib/euston --address 10.0.0.1
+  Two more, on other machines, for a cluster that survives the loss of one:
+    euston server --name s2 --data-dir /var/lib/euston --join https://10.0.0.1:6443 --token TOKEN
+    euston server --name s3 --data-dir /var/lib/euston --join https://10.0.0.1:6443 --token TOKEN")]
+pub(crate) struct ServerArgs {
+    /// This server's name, and its node's; otherwise the machine's host name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where everything is kept. A server that was started before comes back from there, and --join
+    /// and --token are then not needed
+    #[arg(long, value_name = "DIR", default_value = "euston-data")]
+    pub(crate) data_dir: PathBuf,
+    /// The address on which other machines reach this one; otherwise the one it uses for the world
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
+    /// Port of the Kubernetes API
+    #[arg(long, default_value_t = 6443, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) api_port: u16,
+    /// Port for the other servers
+    #[arg(long, default_value_t = 2380, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) peer_port: u16,
+    /// Port of the node's own API (logs, traffic between nodes)
+    #[arg(long, default_value_t = 10250, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) agent_port: u16,
+    /// Join the cluster of the server at this URL (several: any of them)
+    #[arg(
+        long,
+        value_name = "URL[,URL]",
+        value_delimiter = ',',
+        requires = "token"
+    )]
+    pub(crate) join: Vec<String>,
+    /// A token for servers, or the name of a file with one; see `euston token create`
+    #[arg(long, env = "EUSTON_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Further names and addresses under which clients reach this API; may be repeated
+    #[arg(long, value_name = "NAME|IP", value_delimiter = ',')]
+    pub(crate) tls_san: Vec<String>,
+    /// Run no pods here
+    #[arg(long)]
+    pub(crate) no_agent: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Example:
+    euston agent --name w1 --data-dir /var/lib/euston --server https://10.0.0.1:6443 --token TOKEN")]
+pub(crate) struct AgentArgs {
+    /// The node's name; otherwise the machine's host name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where everything is kept. A node that was started before comes back from there, and --token is
+    /// then not needed
+    #[arg(long, value_name = "DIR", default_value = "euston-data")]
+    pub(crate) data_dir: PathBuf,
+    /// The servers; one is enough to join, further ones are used when it is down
+    #[arg(long, value_name = "URL[,URL]", value_delimiter = ',', required = true)]
+    pub(crate) server: Vec<String>,
+    /// A token, or the name of a file with one; see `euston token create`
+    #[arg(long, env = "EUSTON_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The address on which other machines reach this one; otherwise the one it uses for the world
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
+    /// Port of the node's own API (logs, traffic between nodes)
+    #[arg(long, default_value_t = 10250, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) agent_port: u16,
+}
+
+/// What a token lets its holder do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenRole {
+    /// Join as a node
+    Agent,
+    /// Join as a server, which can do everything
+    Server,
+}
+
+#[derive(Subcommand, Debug, Clone)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it; it is not shown again
+    Create {
+        /// What it lets its holder do
+        #[arg(long, value_enum, default_value_t = TokenRole::Agent)]
+        role: TokenRole,
+        /// How long it can be used, as in 1h or 7d; otherwise for ever
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        ttl: Option<Duration>,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// List tokens, without their secrets
+    List,
+    /// Delete a token; who joined with it stays
+    Delete {
+        /// As listed
+        id: String,
+    },
+}
+
+#[derive(Subcommand, Debug, Clone)]
+pub(crate) enum MemberCommand {
+    /// List the servers
+    List,
+    /// Give a server its vote at once; otherwise it gets it by itself when it has caught up
+    Promote {
+        /// Name or id
+        member: String,
+    },
+    /// Remove a server for good, for example one whose machine is lost
+    Remove {
+        /// Name or id
+        member: String,
+    },
+    /// Make a server the leader
+    Lead {
+        /// Name or id
+        member: String,
+    },
+}
+
+#[derive(Subcommand, Debug, Clone)]
+pub(crate) enum SnapshotCommand {
+    /// Save everything that the cluster's store holds into a file
+    Save {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Check a file and say what is in it
+    Status {
+        /// A file from `euston snapshot save`
+        file: PathBuf,
+    },
+    /// Begin a new cluster of one server from a file, in an empty data directory
+    Restore {
+        /// A file from `euston snapshot save`
+        file: PathBuf,
+        /// The new server's name
+        #[arg(long)]
+        name: String,
+        /// The new server's data directory; its `pki` may be there already, nothing else
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// Make the one server that is left of a cluster a new cluster, with all it has; it must not run
+    ForceNew {
+        /// The server's data directory
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+}
+
+/// `90s`, `15m`, `1h`, `7d`
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: write a number and s, m, h or d, as in 1h");
+    let (number, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
+        .ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(seconds) {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong()),
     }
 }
 
@@ -144,7 +329,8 @@ pub(crate) enum ImageCommand {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct KubeconfigArgs {
-    /// The folder that `euston dev --data-dir` keeps its cluster in; otherwise the one that runs
+    /// The folder that a server, or `euston dev --data-dir`, keeps its data in; otherwise that of the
+    /// one `euston dev` that runs
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -210,6 +396,14 @@ mod tests {
             ("euston image push app.wasm", "<NAME:TAG>"),
             ("euston -o yaml version", "possible values: text, json"),
             ("euston fly", "unrecognized subcommand"),
+            ("euston server --join https://a:6443", "--token"),
+            ("euston server --address a", "invalid IP address"),
+            ("euston agent --name a", "--server"),
+            ("euston token create --ttl 5", "as in 1h"),
+            (
+                "euston token create --role king",
+                "possible values: agent, server",
+            ),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(expect), "{line}: {error}");
@@ -217,13 +411,21 @@ mod tests {
     }
 
     #[test]
-    fn help_lists_only_what_works() {
+    fn help_lists_every_command() {
         let help = Cli::command().render_help().to_string();
-        for command in ["dev", "image", "kubeconfig", "version", "completion"] {
-            assert!(help.contains(command), "{help}");
-        }
-        for later in ["server", "agent", "snapshot", "token"] {
-            assert!(!help.contains(&format!("\n  {later}")), "{help}");
+        for command in [
+            "dev",
+            "server",
+            "agent",
+            "token",
+            "member",
+            "snapshot",
+            "image",
+            "kubeconfig",
+            "version",
+            "completion",
+        ] {
+            assert!(help.contains(&format!("\n  {command}")), "{help}");
         }
     }
 }

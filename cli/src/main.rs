@@ -1,13 +1,22 @@
 //! The `euston` command: parses arguments, wires the crates together, shuts them down.
 
+mod agent;
 mod args;
 mod cluster;
 mod dev;
 mod image;
 mod kubeconfig;
 mod logging;
+mod machine;
+mod member;
 mod output;
+mod place;
+mod plane;
+mod server;
 mod sessions;
+mod signals;
+mod snapshot;
+mod token;
 mod version;
 
 use std::process::ExitCode;
@@ -44,6 +53,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let global = cli.global;
     match cli.command {
         Command::Dev(options) => Box::pin(dev::run(options, global.output)).await,
+        Command::Server(options) => Box::pin(server::run(options, global.output)).await,
+        Command::Agent(options) => Box::pin(agent::run(options, global.output)).await,
+        Command::Token(command) => token::run(command, &global).await,
+        Command::Member(command) => member::run(command, &global).await,
+        Command::Snapshot(command) => snapshot::run(command, &global).await,
         Command::Image(command) => image::run(command, &global).await,
         Command::Kubeconfig(options) => kubeconfig::print(&options, &global),
         Command::Version(options) => version::run(&options, &global).await,

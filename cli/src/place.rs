@@ -1,4 +1,4 @@
-//! The folder that a `dev` cluster lives in.
+//! The folder that a cluster, or one machine of it, keeps its data in.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -16,14 +16,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Creates the folder, or uses the one that is there.
+    /// Creates the folder, or uses the one that is there. Where none is wanted, a temporary one's name begins as told.
     ///
     /// # Errors
     /// When it cannot be created or is not a folder.
-    pub(crate) fn open(wanted: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn open(wanted: Option<&Path>, temporary: &str) -> anyhow::Result<Self> {
         let Some(path) = wanted else {
             let temporary = tempfile::Builder::new()
-                .prefix("euston-dev-")
+                .prefix(temporary)
                 .permissions(fs::Permissions::from_mode(0o700))
                 .tempdir()
                 .context("cannot create a temporary data directory; name one with --data-dir")?;
@@ -74,6 +74,10 @@ impl Place {
         self.path.join("nodes").join(name)
     }
 
+    pub(crate) fn tokens(&self) -> PathBuf {
+        self.path.join("tokens")
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.path.join(kubeconfig::FILE)
     }
@@ -97,14 +101,14 @@ mod tests {
 
     #[test]
     fn a_temporary_place_goes_and_a_named_one_stays() {
-        let temporary = Place::open(None).unwrap();
+        let temporary = Place::open(None, "euston-test-").unwrap();
         let path = temporary.path().to_path_buf();
         assert!(temporary.is_temporary() && path.is_dir());
         temporary.close();
         assert!(!path.exists());
 
         let dir = tempfile::tempdir().unwrap();
-        let named = Place::open(Some(&dir.path().join("a/b"))).unwrap();
+        let named = Place::open(Some(&dir.path().join("a/b")), "").unwrap();
         let path = named.path().to_path_buf();
         assert!(path.is_absolute() && !named.is_temporary());
         named.close();
@@ -112,7 +116,7 @@ mod tests {
 
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = Place::open(Some(&file))
+        let error = Place::open(Some(&file), "")
             .map(|_| ())
             .unwrap_err()
             .to_string();

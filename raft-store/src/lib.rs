@@ -43,7 +43,7 @@ pub use lessor::{LEASE_TTL_MAX_SECONDS, LEASE_TTL_MIN_SECONDS, LeaseGranted, Lea
 pub use member::{Alarm, Member};
 pub use mvcc::StateHash;
 pub use node::{Backup, Leadership};
-pub use store::{Status, Store};
+pub use store::{Status, Store, is_member};
 pub use transport::{
     Delivery, Inbox, InboxError, InboxSink, SnapshotIn, SnapshotOut, SnapshotSink, Transport,
 };

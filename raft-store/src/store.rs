@@ -603,6 +603,11 @@ impl Store {
     }
 }
 
+/// Whether `data_dir` is a member's: it was set up once, and opening it goes on from there whatever [`Config::start`] says.
+pub fn is_member(data_dir: &std::path::Path) -> bool {
+    node::is_set_up(data_dir)
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")

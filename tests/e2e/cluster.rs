@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use euston_tests::wait::PATIENCE;
 
 /// Where cargo put the binary: beside this test's own folder.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let path = exe.parent().and_then(Path::parent).unwrap().join("euston");
     assert!(

@@ -7,5 +7,6 @@ mod kubectl;
 mod life;
 mod pods;
 mod reasons;
+mod servers;
 mod web;
 mod wire;

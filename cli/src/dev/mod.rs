@@ -3,7 +3,6 @@
 mod boot;
 mod manifest;
 mod nodes;
-mod place;
 mod rollout;
 mod summary;
 
@@ -12,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use euston_images::ImageClient;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{DevArgs, Format};
-use crate::{image, output, sessions};
+use crate::signals::Signals;
+use crate::{image, output, plane, sessions};
 use boot::Cluster;
+pub(crate) use nodes::node_ready;
 use summary::Summary;
 
 /// From the start of the process's work to all nodes Ready. Takes well under a second; a machine
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: DevArgs, format: Format) -> anyhow::Result<()> {
     // Before anything exists that would have to be cleaned up.
     let mut signals = Signals::new()?;
     let manifests = manifest::read_all(&args.filename)?;
-    boot::raise_file_limit();
+    plane::raise_file_limit();
     let (cluster, mut parts) = tokio::select! {
         started = Box::pin(boot::start(&args)) => started?,
         () = signals.next() => return Ok(()),
@@ -122,29 +122,6 @@ fn record(cluster: &Cluster) -> Option<sessions::Recorded> {
                 output::sentence(&e)
             );
             None
-        }
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

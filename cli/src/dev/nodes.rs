@@ -13,8 +13,8 @@ use kube::config::{AuthInfo, Config};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 
-use super::place::Place;
 use crate::args::DevArgs;
+use crate::place::Place;
 
 /// `node-1`, `node-2`, ...
 pub(crate) fn name(number: u8) -> String {
@@ -95,24 +95,26 @@ fn client(url: &str, ca_pem: &str, identity: &Identity) -> anyhow::Result<Client
 /// # Errors
 /// When the watch of a node fails, or a node is deleted meanwhile.
 pub(crate) async fn all_ready(client: &Client, nodes: u8) -> anyhow::Result<()> {
-    let waits = (1..=nodes).map(|number| {
-        let nodes: Api<Node> = Api::all(client.clone());
-        async move {
-            let name = name(number);
-            let ready = await_condition(nodes, &name, |node: Option<&Node>| {
-                node.is_some_and(is_ready)
-            });
-            if ready
-                .await
-                .with_context(|| format!("cannot watch the node {name}"))?
-                .is_none()
-            {
-                bail!("the node {name} was deleted while it started");
-            }
-            Ok(())
-        }
-    });
+    let waits = (1..=nodes).map(|number| async move { node_ready(client, &name(number)).await });
     futures::future::try_join_all(waits).await.map(|_| ())
+}
+
+/// Waits until a node is registered and Ready.
+///
+/// # Errors
+/// As [`all_ready`].
+pub(crate) async fn node_ready(client: &Client, name: &str) -> anyhow::Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let ready = await_condition(nodes, name, |node: Option<&Node>| {
+        node.is_some_and(is_ready)
+    });
+    let ready = ready
+        .await
+        .with_context(|| format!("cannot watch the node {name}"))?;
+    if ready.is_none() {
+        bail!("the node {name} was deleted while it started");
+    }
+    Ok(())
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -15,6 +15,8 @@ use prost::Message;
 
 use crate::error::OpenError;
 
+/// Written last when a directory is set up, so that one with this file is complete.
+const MEMBER_FILE: &str = "MEMBER";
 /// The format of MEMBER.
 const MEMBER_FORMAT: u32 = 1;
 const MEMBER_MAGIC: &[u8; 8] = b"EUSTMEMB";
@@ -41,6 +43,11 @@ pub(super) struct Identity {
     /// It joined a running group, and begins with a snapshot from another member.
     #[prost(bool, tag = "4")]
     pub(super) joining: bool,
+}
+
+/// Whether the directory at `path` is a member's.
+pub(crate) fn is_set_up(path: &Path) -> bool {
+    path.join(MEMBER_FILE).exists()
 }
 
 impl DataDir {
@@ -91,7 +98,7 @@ impl DataDir {
     }
 
     fn member_path(&self) -> PathBuf {
-        self.path.join("MEMBER")
+        self.path.join(MEMBER_FILE)
     }
 
     /// Reads who the directory belongs to; `None` if it is new.

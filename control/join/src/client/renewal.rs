@@ -24,7 +24,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// What an agent needs to stay in the cluster.
-#[derive(Debug)]
 pub struct Renewal {
     /// A client that shows the present certificate (of `euston_client::connect`).
     pub client: Client,
