@@ -10,6 +10,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 
@@ -18,6 +20,14 @@ use crate::error::OpenError;
 /// The format of MEMBER.
 const MEMBER_FORMAT: u32 = 1;
 const MEMBER_MAGIC: &[u8; 8] = b"EUSTMEMB";
+
+/// How long a lock that is held may take to come free before the directory counts as in use. A lock belongs to an open
+/// file, and a child process that another thread of this one has just forked holds a copy of every open file until
+/// it runs its own program: a lock let go a moment ago can then look taken. That takes milliseconds, on a busy machine
+/// some tens; somebody who really uses the directory keeps it for longer than this.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A data directory that is ours until this is dropped.
 #[derive(Debug)]
@@ -54,15 +64,21 @@ impl DataDir {
             .write(true)
             .open(&lock_path)
             .map_err(OpenError::io("opening", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse {
-                    dir: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(OpenError::io("locking", &lock_path)(error));
+        let began = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::InUse {
+                        dir: path.to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(OpenError::io("locking", &lock_path)(error));
+                }
             }
         }
         let dir = Self {
@@ -177,4 +193,39 @@ pub(super) fn write_whole(
 /// Makes what was created, renamed or removed in a directory durable.
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_let_go_is_free_while_other_threads_start_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let mut child = Command::new("true");
+                        child.stdout(Stdio::null()).status().unwrap();
+                    }
+                });
+            }
+            let taken = (0..300).find_map(|_| DataDir::take(dir.path()).err());
+            done.store(true, Ordering::Relaxed);
+            assert!(taken.is_none(), "{taken:?}");
+        });
+    }
+
+    #[test]
+    fn a_directory_that_is_held_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = DataDir::take(dir.path()).unwrap();
+        let refused = DataDir::take(dir.path()).map(drop);
+        assert!(matches!(refused, Err(OpenError::InUse { dir: named }) if named == dir.path()));
+    }
 }
