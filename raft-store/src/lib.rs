@@ -42,7 +42,7 @@ pub use kv::{Event, EventKind, KeyRange, KeyValue, Revision};
 pub use lessor::{LEASE_TTL_MAX_SECONDS, LEASE_TTL_MIN_SECONDS, LeaseGranted, LeaseTtl};
 pub use member::{Alarm, Member};
 pub use mvcc::StateHash;
-pub use node::Backup;
+pub use node::{Backup, NewGroup, SnapshotStatus, force_new_group, restore, snapshot_status};
 pub use store::{Status, Store};
 pub use transport::{
     Delivery, Inbox, InboxError, InboxSink, SnapshotIn, SnapshotOut, SnapshotSink, Transport,

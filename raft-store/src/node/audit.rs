@@ -19,6 +19,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::floor;
 use crate::error::OpenError;
 
 const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
@@ -52,17 +53,12 @@ pub(super) fn audit(dir: &Path) -> Result<(), OpenError> {
     let files = fs::read_dir(dir).map_err(OpenError::io("listing", dir))?;
     for file in files {
         let path = file.map_err(OpenError::io("listing", dir))?.path();
-        let queue = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("raftlog") => &mut last[0],
-            Some("rewrite") => &mut last[1],
-            _ => continue,
+        let Some((queue, number)) = floor::number(&path) else {
+            continue;
         };
-        let number = path
-            .file_stem()
-            .and_then(|stem| stem.to_str()?.parse().ok());
-        let Some(number) = number else { continue };
-        if queue.as_ref().is_none_or(|(newest, _)| *newest < number) {
-            *queue = Some((number, path));
+        let newest = &mut last[queue];
+        if newest.as_ref().is_none_or(|(before, _)| *before < number) {
+            *newest = Some((number, path));
         }
     }
     for (number, path) in last.into_iter().flatten() {

@@ -3,9 +3,11 @@
 //! ```text
 //! LOCK        held by the one process that uses the directory
 //! MEMBER      who this member is; written last when a directory is set up
+//! LOGS        the newest log files that there have been; see [`super::floor`]
 //! log/        raft-engine's files
 //! snapshots/  the newest snapshot
 //! ```
+//! While all of it is being replaced there is more; see [`super::stage`].
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -15,8 +17,13 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 
+use super::stage;
 use crate::error::OpenError;
 
+pub(super) const MEMBER_FILE: &str = "MEMBER";
+pub(super) const LOG_DIR: &str = "log";
+pub(super) const SNAPSHOTS_DIR: &str = "snapshots";
+const LOCK_FILE: &str = "LOCK";
 /// The format of MEMBER.
 const MEMBER_FORMAT: u32 = 1;
 const MEMBER_MAGIC: &[u8; 8] = b"EUSTMEMB";
@@ -53,11 +60,23 @@ pub(super) struct Identity {
     pub(super) joining: bool,
 }
 
+impl Identity {
+    /// Writes it as a file.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let body = self.encode_to_vec();
+        let mut bytes = MEMBER_MAGIC.to_vec();
+        bytes.extend_from_slice(&MEMBER_FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&(crc32fast::hash(&body) ^ MEMBER_FORMAT).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        write_whole(path, |file| file.write_all(&bytes))
+    }
+}
+
 impl DataDir {
-    /// Creates the directory if need be and takes it.
+    /// Creates the directory if need be and takes it. A replacement of its content that was interrupted is finished.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(OpenError::io("creating the data directory", path))?;
-        let lock_path = path.join("LOCK");
+        let lock_path = path.join(LOCK_FILE);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -85,6 +104,7 @@ impl DataDir {
             path: path.to_owned(),
             _lock: lock,
         };
+        stage::finish(path, &stage::uninterrupted)?;
         for sub in [dir.log(), dir.snapshots()] {
             fs::create_dir_all(&sub).map_err(OpenError::io("creating", &sub))?;
         }
@@ -98,16 +118,32 @@ impl DataDir {
         Ok(dir)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn log(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(LOG_DIR)
     }
 
     pub(super) fn snapshots(&self) -> PathBuf {
-        self.path.join("snapshots")
+        self.path.join(SNAPSHOTS_DIR)
+    }
+
+    /// Something in a directory that is not of an unused data directory.
+    pub(super) fn occupied_by(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+        let ours = [LOCK_FILE, LOG_DIR, SNAPSHOTS_DIR, stage::UNFINISHED];
+        let ours = ours.map(|name| path.join(name));
+        let mut all = list(path)?;
+        all.retain(|path| !ours.contains(path));
+        for sub in [LOG_DIR, SNAPSHOTS_DIR] {
+            all.extend(list(&path.join(sub))?);
+        }
+        Ok(all.into_iter().min())
     }
 
     fn member_path(&self) -> PathBuf {
-        self.path.join("MEMBER")
+        self.path.join(MEMBER_FILE)
     }
 
     /// Reads who the directory belongs to; `None` if it is new.
@@ -116,6 +152,14 @@ impl DataDir {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if stage::is_unfinished(&self.path) {
+                    return Err(OpenError::Config {
+                        what: format!(
+                            "restoring a snapshot into {} was interrupted: restore it again",
+                            self.path.display()
+                        ),
+                    });
+                }
                 return match fs::read_dir(self.log()).map(|mut files| files.next().is_some()) {
                     Ok(false) => Ok(None),
                     // MEMBER is written before the first log file, so it has been lost.
@@ -160,12 +204,21 @@ impl DataDir {
     /// Makes the directory a member's.
     pub(super) fn set_identity(&self, identity: &Identity) -> Result<(), OpenError> {
         let path = self.member_path();
-        let body = identity.encode_to_vec();
-        let mut bytes = MEMBER_MAGIC.to_vec();
-        bytes.extend_from_slice(&MEMBER_FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&(crc32fast::hash(&body) ^ MEMBER_FORMAT).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        write_whole(&path, |file| file.write_all(&bytes)).map_err(OpenError::io("writing", &path))
+        identity
+            .write(&path)
+            .map_err(OpenError::io("writing", &path))
+    }
+}
+
+/// What is in a directory, if that exists.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    match fs::read_dir(dir) {
+        Ok(files) => files
+            .map(|file| file.map(|file| file.path()))
+            .collect::<io::Result<_>>()
+            .map_err(OpenError::io("listing", dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(OpenError::io("listing", dir)(error)),
     }
 }
 
@@ -198,26 +251,29 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    /// Enough that a directory is refused every time, were there no patience.
+    const CHILDREN: usize = 300;
 
     #[test]
     fn a_directory_let_go_is_free_while_other_threads_start_processes() {
         let dir = tempfile::tempdir().unwrap();
-        let done = AtomicBool::new(false);
+        let children = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
+                    while children.fetch_add(1, Ordering::Relaxed) < CHILDREN {
                         let mut child = Command::new("true");
                         child.stdout(Stdio::null()).status().unwrap();
                     }
                 });
             }
-            let taken = (0..300).find_map(|_| DataDir::take(dir.path()).err());
-            done.store(true, Ordering::Relaxed);
-            assert!(taken.is_none(), "{taken:?}");
+            while children.load(Ordering::Relaxed) < CHILDREN {
+                DataDir::take(dir.path()).unwrap();
+            }
         });
     }
 

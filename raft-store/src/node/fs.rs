@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
+use super::floor::Floor;
+
 /// Zeros are written in pieces of this size.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -50,6 +52,7 @@ type InnerWriter = <Inner as FileSystem>::Writer;
 /// See the module.
 pub(super) struct LogFileSystem {
     pub(super) health: Arc<DiskHealth>,
+    pub(super) floor: Floor,
 }
 
 /// An open log file.
@@ -73,7 +76,9 @@ impl FileSystem for LogFileSystem {
     type Writer = LogWriter;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<LogHandle> {
-        Inner {}.create(path).map(|inner| self.wrap(inner))
+        let inner = Inner {}.create(&path)?;
+        self.floor.created(path.as_ref())?;
+        Ok(self.wrap(inner))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<LogHandle> {

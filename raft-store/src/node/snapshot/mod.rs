@@ -5,12 +5,14 @@
 //! block: u32 length | u32 crc32 of length and message | Block, protobuf
 //! ```
 //! Numbers are little endian. The first block is the head, then come a block of the group, blocks of leases, blocks of
-//! keys as they were at the compaction point, blocks of revisions since, and the end, which counts what came before it. A file is written under another
+//! keys as they were at the compaction point, blocks of revisions since, and the end, which counts what came before it and has the blake3 hash
+//! of all of it. A file is written under another
 //! name and renamed when it is complete and synced.
 
 mod backup;
 mod proto;
 mod reader;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,8 +34,10 @@ use reader::{Reader, Unreadable};
 use writer::Writer;
 
 const MAGIC: &[u8; 8] = b"EUSTSNAP";
-/// Written. Format 1, which had neither group nor leases, is read too.
-const FORMAT: u32 = 2;
+/// Written. Formats 1, which had neither group nor leases, and 2, which had no hash, are read too.
+const FORMAT: u32 = 3;
+/// The first with a hash at its end.
+const FORMAT_HASHED: u32 = 3;
 const FORMAT_FIRST: u32 = 1;
 const EXTENSION: &str = "snapshot";
 /// Of a snapshot from another member while log and state are being replaced by it.
@@ -69,6 +73,22 @@ pub(super) struct Loaded {
     pub(super) meta: Meta,
     pub(super) state: State,
     pub(super) bytes: u64,
+    pub(super) format: u32,
+    /// The blake3 hash of all before the end block.
+    pub(super) hash: [u8; 32],
+}
+
+impl Loaded {
+    /// Of a member that has joined and not heard from the group yet.
+    pub(super) fn nothing(cluster_id: u64) -> Self {
+        Self {
+            meta: Meta::of_no_log(cluster_id),
+            state: State::new(),
+            bytes: 0,
+            format: FORMAT,
+            hash: [0; 32],
+        }
+    }
 }
 
 /// Writes a snapshot, then removes those before it. Returns its size in bytes.
@@ -108,17 +128,42 @@ pub(super) fn newest(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
 
 /// Reads a snapshot.
 pub(super) fn read(path: &Path) -> Result<Loaded, OpenError> {
+    let (file, bytes) = open(path)?;
+    read_file(path, file, bytes, 0)
+}
+
+/// Reads a snapshot that left the store: as its bytes are, or as etcd's clients save it (see [`seal`]).
+pub(super) fn read_backup(path: &Path) -> Result<Loaded, OpenError> {
+    let (mut file, bytes) = open(path)?;
+    let sealed = seal::is_sealed(&mut file, bytes).map_err(OpenError::io("reading", path))?;
+    if sealed {
+        read_file(
+            path,
+            file,
+            bytes - seal::DIGEST_BYTES,
+            seal::PADDING_BYTES_MAX,
+        )
+    } else {
+        read_file(path, file, bytes, 0)
+    }
+}
+
+fn open(path: &Path) -> Result<(File, u64), OpenError> {
     let file = File::open(path).map_err(OpenError::io("opening", path))?;
-    let left = file
-        .metadata()
-        .map_err(OpenError::io("measuring", path))?
-        .len();
+    let metadata = file.metadata().map_err(OpenError::io("measuring", path))?;
+    Ok((file, metadata.len()))
+}
+
+/// Reads a snapshot of `left` bytes, of which up to `padding` may be zeros behind its end.
+fn read_file(path: &Path, file: File, left: u64, padding: u64) -> Result<Loaded, OpenError> {
     let mut reader = Reader::new(BufReader::with_capacity(BLOCK_BYTES, file), left);
-    match reader.read_state() {
-        Ok((meta, state)) => Ok(Loaded {
-            meta,
-            state,
+    match reader.read_state(padding) {
+        Ok(contents) => Ok(Loaded {
+            meta: contents.meta,
+            state: contents.state,
             bytes: left,
+            format: contents.format,
+            hash: contents.hash,
         }),
         Err(Unreadable::Format(found)) => Err(OpenError::UnknownFormat {
             file: path.to_owned(),

@@ -127,7 +127,7 @@ pub(super) struct KeyValue {
     pub(super) lease: i64,
 }
 
-#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct End {
     #[prost(uint64, tag = "1")]
     pub(super) blocks: u64,
@@ -135,6 +135,9 @@ pub(super) struct End {
     pub(super) keys: u64,
     #[prost(uint64, tag = "3")]
     pub(super) revisions: u64,
+    /// The blake3 hash of the file up to this block, 32 bytes; none before format 3.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) hash: Bytes,
 }
 
 /// An alarm, as one that is on.

@@ -6,7 +6,7 @@ use prost::Message as _;
 use raft::eraftpb::ConfState;
 
 use super::writer::block_checksum;
-use super::{FORMAT, FORMAT_FIRST, MAGIC, Meta, proto};
+use super::{FORMAT, FORMAT_FIRST, FORMAT_HASHED, MAGIC, Meta, proto};
 use crate::command::DecodeError;
 use crate::mvcc::{Restore, State};
 use crate::node::log::Position;
@@ -38,15 +38,29 @@ impl From<String> for Unreadable {
 pub(super) struct Reader<R> {
     input: R,
     left: u64,
+    hasher: blake3::Hasher,
+}
+
+/// What a snapshot holds.
+pub(super) struct Contents {
+    pub(super) meta: Meta,
+    pub(super) state: State,
+    pub(super) format: u32,
+    pub(super) hash: [u8; 32],
 }
 
 impl<R: Read> Reader<R> {
     /// Of `left` bytes.
     pub(super) fn new(input: R, left: u64) -> Self {
-        Self { input, left }
+        Self {
+            input,
+            left,
+            hasher: blake3::Hasher::new(),
+        }
     }
 
-    pub(super) fn read_state(&mut self) -> Result<(Meta, State), Unreadable> {
+    /// Up to `padding` zeros may follow the end.
+    pub(super) fn read_state(&mut self, padding: u64) -> Result<Contents, Unreadable> {
         let corrupt = |what: &str| Err(Unreadable::Corrupt(what.to_owned()));
         if &self.array::<8>()? != MAGIC {
             return corrupt("it does not begin as a snapshot does");
@@ -67,7 +81,9 @@ impl<R: Read> Reader<R> {
             blocks: 1,
             ..proto::End::default()
         };
+        let mut hash;
         loop {
+            hash = *self.hasher.finalize().as_bytes();
             match self.block()? {
                 proto::Kind::Group(group) => {
                     for member in group.members {
@@ -99,8 +115,18 @@ impl<R: Read> Reader<R> {
                         restore.revision(changes.collect::<Result<_, String>>()?)?;
                     }
                 }
-                proto::Kind::End(end) if end == seen && self.left == 0 => break,
-                proto::Kind::End(_) => return corrupt("it does not end where it says"),
+                proto::Kind::End(end) => {
+                    if format >= FORMAT_HASHED {
+                        seen.hash = hash.to_vec().into();
+                    }
+                    if end.hash != seen.hash {
+                        return corrupt("its hash is not that of its content");
+                    }
+                    if end != seen || !self.ends(padding)? {
+                        return corrupt("it does not end where it says");
+                    }
+                    break;
+                }
                 proto::Kind::Head(_) => return corrupt("it has a second head"),
             }
             seen.blocks += 1;
@@ -129,7 +155,22 @@ impl<R: Read> Reader<R> {
             },
             conf_state,
         };
-        Ok((meta, state))
+        Ok(Contents {
+            meta,
+            state,
+            format,
+            hash,
+        })
+    }
+
+    /// Whether nothing is left but so many zeros.
+    fn ends(&mut self, padding: u64) -> Result<bool, Unreadable> {
+        if self.left > padding {
+            return Ok(false);
+        }
+        let mut rest = Vec::new();
+        self.input.by_ref().take(self.left).read_to_end(&mut rest)?;
+        Ok(rest.iter().all(|byte| *byte == 0))
     }
 
     fn block(&mut self) -> Result<proto::Kind, Unreadable> {
@@ -143,6 +184,7 @@ impl<R: Read> Reader<R> {
         let mut message = vec![0; bytes as usize];
         self.input.read_exact(&mut message)?;
         self.left -= u64::from(bytes);
+        self.hasher.update(&message);
         if block_checksum(len, &message) != checksum {
             return Err(Unreadable::Corrupt(format!(
                 "the checksum of the block that ends {} bytes before its end does not match",
@@ -160,6 +202,7 @@ impl<R: Read> Reader<R> {
         let mut bytes = [0; N];
         self.input.read_exact(&mut bytes)?;
         self.left = self.left.saturating_sub(N as u64);
+        self.hasher.update(&bytes);
         Ok(bytes)
     }
 }

@@ -83,7 +83,9 @@ fn written(state: &State) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<(Meta, State), Unreadable> {
-    Reader::new(bytes, bytes.len() as u64).read_state()
+    Reader::new(bytes, bytes.len() as u64)
+        .read_state(0)
+        .map(|contents| (contents.meta, contents.state))
 }
 
 /// The messages of the blocks of a snapshot.
@@ -98,16 +100,39 @@ fn blocks(snapshot: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// A snapshot of these blocks, with checksums that match.
+/// A snapshot of these blocks, with checksums that match, and a hash in its last one if that is an end.
 fn sealed(blocks: &[Vec<u8>]) -> Vec<u8> {
-    let mut snapshot = written(&State::new())[..16].to_vec();
+    sealed_as(FORMAT, blocks)
+}
+
+fn sealed_as(format: u32, blocks: &[Vec<u8>]) -> Vec<u8> {
+    let mut snapshot = MAGIC.to_vec();
+    snapshot.extend_from_slice(&format.to_le_bytes());
+    snapshot.extend_from_slice(&crc32fast::hash(&format.to_le_bytes()).to_le_bytes());
     for message in blocks {
+        let mut message = message.clone();
+        if let Ok(proto::Block {
+            kind: Some(proto::Kind::End(mut end)),
+        }) = proto::Block::decode(&message[..])
+        {
+            end.hash = if format < FORMAT_HASHED {
+                Default::default()
+            } else {
+                blake3::hash(&snapshot).as_bytes().to_vec().into()
+            };
+            message = end_block(end);
+        }
         let len = (message.len() as u32).to_le_bytes();
         snapshot.extend_from_slice(&len);
-        snapshot.extend_from_slice(&block_checksum(len, message).to_le_bytes());
-        snapshot.extend_from_slice(message);
+        snapshot.extend_from_slice(&block_checksum(len, &message).to_le_bytes());
+        snapshot.extend_from_slice(&message);
     }
     snapshot
+}
+
+fn end_block(end: proto::End) -> Vec<u8> {
+    let kind = Some(proto::Kind::End(end));
+    proto::Block { kind }.encode_to_vec()
 }
 
 #[test]
@@ -145,15 +170,67 @@ fn a_key_on_a_lease_that_is_not_there_is_damage() {
 }
 
 #[test]
-fn format_1_is_read_and_format_3_refused_by_its_number() {
-    let check = |format: u32| {
-        let mut bytes = written(&State::new());
-        bytes[8..12].copy_from_slice(&format.to_le_bytes());
-        bytes[12..16].copy_from_slice(&crc32fast::hash(&format.to_le_bytes()).to_le_bytes());
-        read(&bytes).map(drop)
+fn earlier_formats_are_read_and_the_next_refused_by_its_number() {
+    let check = |format| read(&sealed_as(format, &blocks(&written(&full())))).map(drop);
+    for known in FORMAT_FIRST..=FORMAT {
+        assert!(check(known).is_ok(), "{known}");
+    }
+    let next = FORMAT + 1;
+    assert!(matches!(check(next), Err(Unreadable::Format(format)) if format == next));
+}
+
+#[test]
+fn intact_blocks_of_another_snapshot_are_noticed() {
+    let one = written(&full());
+    let mut mixed = blocks(&one);
+    // The same keys at the same revisions, one with another value: all numbers fit.
+    let value = mixed[4].windows(5).position(|bytes| bytes == b"value");
+    let value = value.unwrap();
+    mixed[4][value..value + 5].copy_from_slice(b"eulav");
+    let end = mixed.last().unwrap().clone();
+    mixed[4] = swapped.into_bytes();
+    let mut spliced = sealed(&mixed);
+    // With the end of the first one, hash included.
+    let message = end.len();
+    let at = spliced.len() - message;
+    spliced[at..].copy_from_slice(&end);
+    let checksum = block_checksum((message as u32).to_le_bytes(), &end);
+    spliced[at - 4..at].copy_from_slice(&checksum.to_le_bytes());
+    let refused = read(&spliced).map(drop);
+    assert!(matches!(refused, Err(Unreadable::Corrupt(what)) if what.contains("hash")));
+}
+
+#[test]
+fn a_snapshot_is_read_as_etcds_clients_save_it() {
+    use sha2::Digest as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("saved");
+    let bytes = written(&full());
+    let mut saved = bytes.clone();
+    saved.resize(bytes.len().next_multiple_of(512), 0);
+    saved.extend_from_slice(&sha2::Sha256::digest(&saved));
+    let check = |content: &[u8]| {
+        fs::write(&path, content).unwrap();
+        read_backup(&path).map(|loaded| loaded.state.revision())
     };
-    assert!(check(1).is_ok());
-    assert!(matches!(check(3), Err(Unreadable::Format(3))));
+    assert_eq!(check(&bytes).unwrap(), 5);
+    assert_eq!(check(&saved).unwrap(), 5);
+    for len in 0..saved.len() {
+        assert_eq!(
+            check(&saved[..len]).is_ok(),
+            len == bytes.len(),
+            "{len} bytes"
+        );
+    }
+    for byte in 0..saved.len() {
+        let mut damaged = saved.clone();
+        damaged[byte] ^= 1;
+        assert!(check(&damaged).is_err(), "byte {byte}");
+    }
+    // It is no snapshot of a member's own.
+    fs::write(&path, &saved).unwrap();
+    assert!(super::read(&path).is_err());
 }
 
 proptest! {

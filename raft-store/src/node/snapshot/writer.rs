@@ -13,6 +13,7 @@ pub(super) struct Writer<'a, W> {
     out: W,
     end: proto::End,
     bytes: u64,
+    hasher: blake3::Hasher,
     cancelled: &'a AtomicBool,
 }
 
@@ -23,6 +24,7 @@ impl<'a, W: Write> Writer<'a, W> {
             out,
             end: proto::End::default(),
             bytes: 0,
+            hasher: blake3::Hasher::new(),
             cancelled,
         }
     }
@@ -109,7 +111,10 @@ impl<'a, W: Write> Writer<'a, W> {
         if !revisions.revisions.is_empty() {
             self.block(proto::Kind::Revisions(revisions))?;
         }
-        let end = self.end;
+        let end = proto::End {
+            hash: self.hasher.finalize().as_bytes().to_vec().into(),
+            ..self.end.clone()
+        };
         self.block(proto::Kind::End(end))
     }
 
@@ -143,6 +148,7 @@ impl<'a, W: Write> Writer<'a, W> {
 
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
+        self.hasher.update(bytes);
         self.out.write_all(bytes)
     }
 }
