@@ -329,6 +329,25 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_a_file_holds_the_audit_returns(
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u64>()), 1..4),
+            len in proptest::prelude::any::<proptest::sample::Index>(),
+        ) {
+            let mut bytes = file(&records());
+            for (at, number) in changes {
+                // Lengths and offsets are numbers of eight bytes.
+                let at = at.index(bytes.len() - 8);
+                bytes[at..at + 8].copy_from_slice(&(number >> (number % 64)).to_be_bytes());
+            }
+            bytes.truncate(len.index(bytes.len() + 1));
+            let _ = check(&bytes, SIGNATURE);
+        }
+    }
+
     #[test]
     fn another_files_records_are_not_taken_for_this_ones() {
         assert!(check(&file(&records()), SIGNATURE + 1).is_err());

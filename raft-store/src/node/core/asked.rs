@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeType, ConfChangeV2};
 
-use super::{ASK_AGAIN_AFTER, Core, Disk, LEARNER_LAG, Outlet};
+use super::{ASK_AGAIN_AFTER, Asker, Core, Disk, LEARNER_LAG, Outlet};
 use crate::error::Error;
 use crate::node::frame::{Answer, Frame, Proposal, ProposalId, Question, Refusal};
 
@@ -23,10 +23,11 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         for sequence in self.proposals.take_unsent() {
             self.send_proposal(sequence, false);
         }
+        // First: some of them need a read.
+        self.send_questions();
         if let Some(round) = self.reads.begin(self.now) {
             self.raft.read_index(self.read_context(round));
         }
-        self.send_questions();
     }
 
     pub(super) fn send_proposal(&mut self, sequence: u64, again: bool) {
@@ -189,17 +190,23 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             .map(|(id, asked)| (*id, asked.question))
             .collect();
         for (id, question) in due {
+            if let Some(asked) = self.questions.get_mut(&id) {
+                asked.sent = Some(self.now);
+            }
             if self.is_leader() {
-                let answer = self.answer_question(question);
-                if let Some(asked) = self.questions.remove(&id) {
-                    drop(asked.reply.send(Ok(answer)));
+                if let Some(answer) = self.take_question(Asker::Here(id), question) {
+                    self.answered(id, answer);
                 }
             } else if let Some(leader) = self.leader() {
-                if let Some(asked) = self.questions.get_mut(&id) {
-                    asked.sent = Some(self.now);
-                }
                 self.outlet.frame(leader, Frame::Question { id, question });
             }
+        }
+    }
+
+    /// A question of this member's has its answer.
+    pub(super) fn answered(&mut self, id: u64, answer: Answer) {
+        if let Some(asked) = self.questions.remove(&id) {
+            drop(asked.reply.send(Ok(answer)));
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod asked;
+mod renewals;
 mod seams;
 
 use std::collections::{BTreeMap, HashSet};
@@ -28,6 +29,7 @@ use crate::error::{Error, StopCause};
 use crate::kv::Revision;
 use crate::lessor::Lessor;
 
+use renewals::{Asker, Renewal};
 pub(crate) use seams::Arrived;
 pub(super) use seams::{Disk, Outlet};
 
@@ -70,6 +72,7 @@ pub(super) struct Core<D: Disk, O: Outlet> {
     questions: BTreeMap<u64, Asked>,
     last_question: u64,
     lessor: Lessor,
+    renewals: Vec<Renewal>,
     /// What was last seen of Raft's role, to notice changes.
     role: Role,
     /// Ticks without a leader's word before an election, redrawn whenever role or term change.
@@ -129,6 +132,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             questions: BTreeMap::new(),
             last_question: 0,
             lessor: Lessor::default(),
+            renewals: Vec::new(),
             election_ticks: 0,
             arrived: None,
             retry: false,
@@ -189,6 +193,11 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         }
         self.shared.set_sole_voter(true);
         Ok(())
+    }
+
+    /// What time it is. Told with everything that happens, since a tick may be long ago: the process may have been stopped.
+    pub(super) fn at(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// A tick of Raft's clock.
@@ -261,15 +270,14 @@ impl<D: Disk, O: Outlet> Core<D, O> {
                 }
             }
             Frame::Question { id, question } => {
-                let answer = self.answer_question(question);
-                self.outlet.frame(from, Frame::Answer { id, answer });
+                if let Some(answer) = self.take_question(Asker::There(from, id), question) {
+                    self.outlet.frame(from, Frame::Answer { id, answer });
+                }
             }
             Frame::Answer { id, answer } => {
                 // Asked again at a later tick otherwise.
-                if answer != Answer::NotLeader
-                    && let Some(asked) = self.questions.remove(&id)
-                {
-                    drop(asked.reply.send(Ok(answer)));
+                if answer != Answer::NotLeader {
+                    self.answered(id, answer);
                 }
             }
         }
@@ -352,6 +360,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             }
             self.process_ready()?;
             self.note_role();
+            self.answer_renewals();
         }
         self.outlet.flush();
         self.note_status();

@@ -13,12 +13,16 @@ use crate::mvcc::Outcome;
 use crate::node::Reply;
 use crate::node::frame::Proposal;
 use crate::node::reads::Waiting;
+use crate::node::sim::Planted;
 use crate::node::sim::history::{Asked, Operation, Told};
 use crate::txn::{Compare, CompareOp, RangeRequest, Txn};
 use crate::watch::Watcher;
 
 impl World {
     pub(super) fn client(&mut self, at: usize) {
+        if at == 0 {
+            self.hold_lease();
+        }
         self.watch(at);
         self.hear(at);
         if self.clients[at].asked.is_none() && !self.resting {
@@ -66,7 +70,7 @@ impl World {
             }
             None => {
                 let (reply, answer) = oneshot::channel();
-                if self.faults.stale_reads {
+                if self.faults.is(Planted::StaleReads) {
                     let revision = self.nodes[&id]
                         .running
                         .as_ref()
@@ -195,6 +199,9 @@ impl World {
                 Poll::Ready(Ok(batch)) => {
                     idle = 0;
                     client.watch_next = batch.revision + 1;
+                    if self.faults.is(Planted::LostEvents) && batch.revision.is_multiple_of(100) {
+                        continue;
+                    }
                     client.shown.push((batch.revision, batch.events.to_vec()));
                 }
                 Poll::Ready(Err(_)) => over = true,

@@ -5,12 +5,15 @@ use rand::Rng;
 use tokio::sync::oneshot;
 
 use super::{CLUSTER, Happening, Image, World};
+use crate::command::Command;
 use crate::member::Member;
 use crate::mvcc::State;
 use crate::node::frame::Proposal;
 use crate::node::log::Position;
+use crate::node::sim::Planted;
 use crate::node::snapshot::Meta;
 use crate::node::{MemberChange, Reply};
+use crate::txn::Txn;
 
 impl World {
     pub(super) fn snapshot(&mut self, id: u64) {
@@ -51,6 +54,12 @@ impl World {
             return;
         }
         let id = self.some_node();
+        if self.faults.is(Planted::StrayWrites)
+            && let Some(running) = self.nodes.get(&id).and_then(|node| node.running.as_ref())
+        {
+            let mut state = running.shared.state.write();
+            state.apply_command(&Command::Txn(Txn::put("stray", id.to_string())));
+        }
         match self.random.random_range(0..6) {
             0 | 1 => {
                 if self.is_up(id) {

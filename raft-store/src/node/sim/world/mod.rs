@@ -2,6 +2,7 @@
 
 mod clients;
 mod disturbances;
+mod leases;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +13,14 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use raft::RawNode;
-use raft::eraftpb::{ConfState, Message};
+use raft::eraftpb::{ConfState, Message, MessageType};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
-use super::Faults;
 use super::disk::{Image, SimDisk, install};
 use super::history::{Asked, Operation};
+use super::{Faults, Planted};
 use crate::error::{Error, StopCause};
 use crate::kv::{Event, Revision};
 use crate::member::Member;
@@ -31,6 +32,7 @@ use crate::node::snapshot::Meta;
 use crate::node::start::raft_config;
 use crate::node::{Shared, logger};
 use crate::watch::{Hub, Watcher};
+use leases::Holder;
 
 const CLUSTER: u64 = 99;
 const TICK: u64 = 25;
@@ -77,6 +79,8 @@ struct Running {
     shared: Arc<Shared>,
     hub: HubTask,
     began: u64,
+    /// The lease that was last seen in its state.
+    lease: i64,
 }
 
 struct Node {
@@ -138,6 +142,7 @@ pub(super) struct World {
     clients: Vec<Client>,
     operations: Vec<Operation>,
     values: u64,
+    holder: Holder,
     leaders: BTreeMap<u64, u64>,
     change: Option<oneshot::Receiver<Result<Outcome, Error>>>,
     failure: Option<String>,
@@ -179,6 +184,7 @@ impl World {
             clients: Vec::new(),
             operations: Vec::new(),
             values: 0,
+            holder: Holder::default(),
             leaders: BTreeMap::new(),
             change: None,
             failure: None,
@@ -236,6 +242,7 @@ impl World {
             }
             self.happen(happening);
             self.check_leaders();
+            self.check_lease();
             if let Some(failure) = self.failure {
                 return Err(format!("at {} ms: {failure}", self.now));
             }
@@ -256,7 +263,7 @@ impl World {
         };
         node.life += 1;
         let mut disk = node.disk.after_crash();
-        if self.faults.forget_votes {
+        if self.faults.is(Planted::ForgottenVotes) {
             let mut seen = disk.seen.lock().unwrap();
             seen.hard_state.vote = 0;
             seen.hard_state.term = seen.meta.position.term;
@@ -291,6 +298,7 @@ impl World {
             hub: Box::pin(hub),
             shared,
             began: self.now,
+            lease: 0,
         });
         let life = node.life;
         let offset = self.random.random_range(0..TICK);
@@ -312,6 +320,7 @@ impl World {
             return;
         };
         let core = &mut running.core;
+        core.at(Duration::from_millis(self.now - running.began));
         let result = act(core).and_then(|()| core.process());
         core.keep_house();
         let sent = std::mem::take(&mut *running.outlet.0.lock().unwrap());
@@ -362,6 +371,29 @@ impl World {
         }
     }
 
+    /// A frame as it arrives where a mistake is planted in how frames are understood.
+    fn tampered(&mut self, mut frame: Frame) -> Frame {
+        match &mut frame {
+            Frame::Raft(message) if self.faults.is(Planted::UncheckedVotes) => {
+                let asks = [MessageType::MsgRequestVote, MessageType::MsgRequestPreVote];
+                if asks.contains(&message.get_msg_type()) {
+                    // No log is further than this.
+                    message.log_term = u64::MAX;
+                    message.index = u64::MAX;
+                }
+            }
+            Frame::Forward { id, again, .. } if self.faults.is(Planted::RepeatedWrites) => {
+                if *again {
+                    // Not known under this number, so not known to be there already.
+                    id.sequence |= 1 << 63;
+                    *again = false;
+                }
+            }
+            _ => {}
+        }
+        frame
+    }
+
     fn is_up(&self, id: u64) -> bool {
         self.nodes
             .get(&id)
@@ -388,8 +420,14 @@ impl World {
                 let Some(began) = node.running.as_ref().map(|running| running.began) else {
                     return;
                 };
+                let jump = if self.faults.is(Planted::JumpingClocks) {
+                    // Some members' clocks run ahead.
+                    id % 3 * 1000
+                } else {
+                    0
+                };
                 self.drive(id, |core| {
-                    core.tick(Duration::from_millis(now - began));
+                    core.tick(Duration::from_millis(now - began + jump));
                     Ok(())
                 });
                 if self.random.random_bool(0.01) {
@@ -400,7 +438,10 @@ impl World {
             Happening::Frame { from, to, frame } => {
                 // Over the wire and back.
                 match Frame::decode(&frame.encode()) {
-                    Ok(frame) => self.drive(to, |core| core.receive(from, frame)),
+                    Ok(frame) => {
+                        let frame = self.tampered(frame);
+                        self.drive(to, |core| core.receive(from, frame));
+                    }
                     Err(what) => self.fail(what),
                 }
             }
