@@ -42,7 +42,9 @@ pub use kv::{Event, EventKind, KeyRange, KeyValue, Revision};
 pub use lessor::{LEASE_TTL_MAX_SECONDS, LEASE_TTL_MIN_SECONDS, LeaseGranted, LeaseTtl};
 pub use member::{Alarm, Member};
 pub use mvcc::StateHash;
-pub use node::{Backup, Leadership};
+pub use node::{
+    Backup, Leadership, NewGroup, SnapshotStatus, force_new_group, restore, snapshot_status,
+};
 pub use store::{Status, Store, is_member};
 pub use transport::{
     Delivery, Inbox, InboxError, InboxSink, SnapshotIn, SnapshotOut, SnapshotSink, Transport,

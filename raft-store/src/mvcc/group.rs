@@ -33,6 +33,17 @@ impl State {
         }
     }
 
+    /// Forgets the group, with those that were removed and all alarms, and begins another one.
+    pub(crate) fn begin_group(&mut self, members: Vec<Member>) {
+        *self.group_mut() = Group {
+            members: members
+                .into_iter()
+                .map(|member| (member.id, member))
+                .collect(),
+            ..Group::default()
+        };
+    }
+
     /// Removes a member, for good; its alarms go with it.
     pub(crate) fn remove_member(&mut self, id: u64) {
         let group = self.group_mut();

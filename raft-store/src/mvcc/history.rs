@@ -2,7 +2,7 @@
 
 use imbl::Vector;
 
-use super::{Events, PastKey, State};
+use super::{Events, PastKey, REVISION_MAX, State};
 use crate::error::Error;
 use crate::kv::{Event, KeyValue, Revision};
 
@@ -77,6 +77,26 @@ impl State {
             self.unswept_bytes += bytes;
             self.swept_later.push_back(dropped);
         }
+        Ok(())
+    }
+
+    /// Goes on `by` revisions later, with everything before that compacted away: whoever knows a later state than this
+    /// one has to look again, and finds none of the revisions in between.
+    ///
+    /// # Errors
+    /// The largest number that would do, if this one is too large.
+    pub(crate) fn skip_revisions(&mut self, by: u64) -> Result<(), u64> {
+        let room = REVISION_MAX.saturating_sub(self.revision);
+        if by > room {
+            return Err(room);
+        }
+        if self.compacted < self.revision {
+            // Cannot be refused: between the compaction point and now.
+            drop(self.compact(self.revision));
+        }
+        while self.sweep(usize::MAX) {}
+        self.revision += by;
+        self.compacted = self.revision;
         Ok(())
     }
 

@@ -44,6 +44,9 @@ pub(crate) type Events = Arc<[Event]>;
 /// The revision of a store that nothing was written to, as in etcd.
 pub(crate) const FIRST_REVISION: Revision = 1;
 
+/// Beyond any revision that a store reaches, and far enough from the end of the numbers to count on from.
+const REVISION_MAX: Revision = 1 << 62;
+
 /// A version of a key that is no longer the newest, found by key and the revision that ended it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct PastKey {

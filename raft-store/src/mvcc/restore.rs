@@ -5,12 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{FIRST_REVISION, State, apply};
+use super::{FIRST_REVISION, REVISION_MAX, State, apply};
 use crate::kv::{Event, EventKind, KeyRange, KeyValue, Revision};
 use crate::member::{Alarm, Member};
-
-/// Beyond any revision that a store reaches, and far enough from the end of the numbers to count on from.
-const REVISION_MAX: Revision = 1 << 62;
 
 impl State {
     /// Visits the keys as they were at the compaction point, in order.

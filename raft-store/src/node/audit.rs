@@ -19,6 +19,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::floor;
 use crate::error::OpenError;
 
 const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
@@ -52,17 +53,12 @@ pub(super) fn audit(dir: &Path) -> Result<(), OpenError> {
     let files = fs::read_dir(dir).map_err(OpenError::io("listing", dir))?;
     for file in files {
         let path = file.map_err(OpenError::io("listing", dir))?.path();
-        let queue = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("raftlog") => &mut last[0],
-            Some("rewrite") => &mut last[1],
-            _ => continue,
+        let Some((queue, number)) = floor::number(&path) else {
+            continue;
         };
-        let number = path
-            .file_stem()
-            .and_then(|stem| stem.to_str()?.parse().ok());
-        let Some(number) = number else { continue };
-        if queue.as_ref().is_none_or(|(newest, _)| *newest < number) {
-            *queue = Some((number, path));
+        let newest = &mut last[queue];
+        if newest.as_ref().is_none_or(|(before, _)| *before < number) {
+            *newest = Some((number, path));
         }
     }
     for (number, path) in last.into_iter().flatten() {
@@ -330,6 +326,25 @@ mod tests {
                 );
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_a_file_holds_the_audit_returns(
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u64>()), 1..4),
+            len in proptest::prelude::any::<proptest::sample::Index>(),
+        ) {
+            let mut bytes = file(&records());
+            for (at, number) in changes {
+                // Lengths and offsets are numbers of eight bytes.
+                let at = at.index(bytes.len() - 8);
+                bytes[at..at + 8].copy_from_slice(&(number >> (number % 64)).to_be_bytes());
+            }
+            bytes.truncate(len.index(bytes.len() + 1));
+            let _ = check(&bytes, SIGNATURE);
         }
     }
 

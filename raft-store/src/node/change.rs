@@ -168,3 +168,48 @@ impl From<Added> for Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    fn member(id: u64) -> Member {
+        Member {
+            id,
+            name: format!("m{id}"),
+            peer_urls: vec![format!("http://m{id}")],
+            ..Member::default()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_an_entry_says_a_change_is_applied_or_refused(
+            changes in vec((any::<Index>(), any::<u8>()), 0..4),
+            cut in any::<Option<Index>>(),
+        ) {
+            let replace = MemberChange::Replace { gone: 1, new: member(3) };
+            let mut bytes = replace.encode();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let mut state = State::new();
+            state.begin_group(vec![member(1), member(2)]);
+            if let Ok(change) = ConfChangeV2::parse_from_bytes(&bytes)
+                && !matches!(apply(&mut state, &change), Ok(Ok(())))
+            {
+                prop_assert_eq!(state.members(), vec![member(1), member(2)]);
+            }
+        }
+    }
+}

@@ -3,23 +3,39 @@
 //! ```text
 //! LOCK        held by the one process that uses the directory
 //! MEMBER      who this member is; written last when a directory is set up
+//! LOGS        the newest log files that there have been; see [`super::floor`]
 //! log/        raft-engine's files
 //! snapshots/  the newest snapshot
 //! ```
+//! While all of it is being replaced there is more; see [`super::stage`].
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 
+use super::stage;
 use crate::error::OpenError;
 
 /// Written last when a directory is set up, so that one with this file is complete.
-const MEMBER_FILE: &str = "MEMBER";
+pub(super) const MEMBER_FILE: &str = "MEMBER";
+pub(super) const LOG_DIR: &str = "log";
+pub(super) const SNAPSHOTS_DIR: &str = "snapshots";
+const LOCK_FILE: &str = "LOCK";
 /// The format of MEMBER.
 const MEMBER_FORMAT: u32 = 1;
 const MEMBER_MAGIC: &[u8; 8] = b"EUSTMEMB";
+
+/// How long a lock that is held may take to come free before the directory counts as in use. A lock belongs to an open
+/// file, and a child process that another thread of this one has just forked holds a copy of every open file until
+/// it runs its own program: a lock let go a moment ago can then look taken. That takes milliseconds, on a busy machine
+/// some tens; somebody who really uses the directory keeps it for longer than this.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A data directory that is ours until this is dropped.
 #[derive(Debug)]
@@ -50,32 +66,51 @@ pub(crate) fn is_set_up(path: &Path) -> bool {
     path.join(MEMBER_FILE).exists()
 }
 
+impl Identity {
+    /// Writes it as a file.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let body = self.encode_to_vec();
+        let mut bytes = MEMBER_MAGIC.to_vec();
+        bytes.extend_from_slice(&MEMBER_FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&(crc32fast::hash(&body) ^ MEMBER_FORMAT).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        write_whole(path, |file| file.write_all(&bytes))
+    }
+}
+
 impl DataDir {
-    /// Creates the directory if need be and takes it.
+    /// Creates the directory if need be and takes it. A replacement of its content that was interrupted is finished.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(OpenError::io("creating the data directory", path))?;
-        let lock_path = path.join("LOCK");
+        let lock_path = path.join(LOCK_FILE);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&lock_path)
             .map_err(OpenError::io("opening", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse {
-                    dir: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(OpenError::io("locking", &lock_path)(error));
+        let began = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::InUse {
+                        dir: path.to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(OpenError::io("locking", &lock_path)(error));
+                }
             }
         }
         let dir = Self {
             path: path.to_owned(),
             _lock: lock,
         };
+        stage::finish(path, &stage::uninterrupted)?;
         for sub in [dir.log(), dir.snapshots()] {
             fs::create_dir_all(&sub).map_err(OpenError::io("creating", &sub))?;
         }
@@ -89,12 +124,28 @@ impl DataDir {
         Ok(dir)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn log(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(LOG_DIR)
     }
 
     pub(super) fn snapshots(&self) -> PathBuf {
-        self.path.join("snapshots")
+        self.path.join(SNAPSHOTS_DIR)
+    }
+
+    /// Something in a directory that is not of an unused data directory.
+    pub(super) fn occupied_by(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+        let ours = [LOCK_FILE, LOG_DIR, SNAPSHOTS_DIR, stage::UNFINISHED];
+        let ours = ours.map(|name| path.join(name));
+        let mut all = list(path)?;
+        all.retain(|path| !ours.contains(path));
+        for sub in [LOG_DIR, SNAPSHOTS_DIR] {
+            all.extend(list(&path.join(sub))?);
+        }
+        Ok(all.into_iter().min())
     }
 
     fn member_path(&self) -> PathBuf {
@@ -107,6 +158,14 @@ impl DataDir {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if stage::is_unfinished(&self.path) {
+                    return Err(OpenError::Config {
+                        what: format!(
+                            "restoring a snapshot into {} was interrupted: restore it again",
+                            self.path.display()
+                        ),
+                    });
+                }
                 return match fs::read_dir(self.log()).map(|mut files| files.next().is_some()) {
                     Ok(false) => Ok(None),
                     // MEMBER is written before the first log file, so it has been lost.
@@ -151,12 +210,21 @@ impl DataDir {
     /// Makes the directory a member's.
     pub(super) fn set_identity(&self, identity: &Identity) -> Result<(), OpenError> {
         let path = self.member_path();
-        let body = identity.encode_to_vec();
-        let mut bytes = MEMBER_MAGIC.to_vec();
-        bytes.extend_from_slice(&MEMBER_FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&(crc32fast::hash(&body) ^ MEMBER_FORMAT).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        write_whole(&path, |file| file.write_all(&bytes)).map_err(OpenError::io("writing", &path))
+        identity
+            .write(&path)
+            .map_err(OpenError::io("writing", &path))
+    }
+}
+
+/// What is in a directory, if that exists.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    match fs::read_dir(dir) {
+        Ok(files) => files
+            .map(|file| file.map(|file| file.path()))
+            .collect::<io::Result<_>>()
+            .map_err(OpenError::io("listing", dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(OpenError::io("listing", dir)(error)),
     }
 }
 
@@ -184,4 +252,42 @@ pub(super) fn write_whole(
 /// Makes what was created, renamed or removed in a directory durable.
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Enough that a directory is refused every time, were there no patience.
+    const CHILDREN: usize = 300;
+
+    #[test]
+    fn a_directory_let_go_is_free_while_other_threads_start_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let children = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while children.fetch_add(1, Ordering::Relaxed) < CHILDREN {
+                        let mut child = Command::new("true");
+                        child.stdout(Stdio::null()).status().unwrap();
+                    }
+                });
+            }
+            while children.load(Ordering::Relaxed) < CHILDREN {
+                DataDir::take(dir.path()).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_directory_that_is_held_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = DataDir::take(dir.path()).unwrap();
+        let refused = DataDir::take(dir.path()).map(drop);
+        assert!(matches!(refused, Err(OpenError::InUse { dir: named }) if named == dir.path()));
+    }
 }

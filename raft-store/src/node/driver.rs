@@ -132,6 +132,7 @@ impl Driver {
             // No handle is left.
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
+        self.parts.core.at(self.began.elapsed());
         let mut bytes = 0;
         for _ in 0..TURN_REQUESTS {
             match next {

@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
+use super::floor::Floor;
+
 /// Zeros are written in pieces of this size.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -20,12 +22,23 @@ pub(super) struct DiskHealth {
     failed: OnceLock<Arc<str>>,
     #[cfg(test)]
     pub(super) fail_syncs: std::sync::atomic::AtomicBool,
+    #[cfg(test)]
+    pub(super) full: std::sync::atomic::AtomicBool,
 }
 
 impl DiskHealth {
     /// The first failure, if there was one.
     pub(super) fn failure(&self) -> Option<Arc<str>> {
         self.failed.get().cloned()
+    }
+
+    /// Fails where a test has filled the disk.
+    fn check_room(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn note(&self, result: io::Result<()>) {
@@ -50,6 +63,7 @@ type InnerWriter = <Inner as FileSystem>::Writer;
 /// See the module.
 pub(super) struct LogFileSystem {
     pub(super) health: Arc<DiskHealth>,
+    pub(super) floor: Floor,
 }
 
 /// An open log file.
@@ -73,7 +87,9 @@ impl FileSystem for LogFileSystem {
     type Writer = LogWriter;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<LogHandle> {
-        Inner {}.create(path).map(|inner| self.wrap(inner))
+        let inner = Inner {}.create(&path)?;
+        self.floor.created(path.as_ref())?;
+        Ok(self.wrap(inner))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<LogHandle> {
@@ -95,7 +111,12 @@ impl FileSystem for LogFileSystem {
     }
 
     fn new_writer(&self, handle: Arc<LogHandle>) -> io::Result<LogWriter> {
-        Inner {}.new_writer(handle.inner.clone()).map(LogWriter)
+        Inner {}
+            .new_writer(handle.inner.clone())
+            .map(|inner| LogWriter {
+                inner,
+                health: handle.health.clone(),
+            })
     }
 }
 
@@ -130,44 +151,48 @@ impl Seek for LogReader {
 }
 
 /// Writes a log file.
-pub(super) struct LogWriter(InnerWriter);
+pub(super) struct LogWriter {
+    inner: InnerWriter,
+    health: Arc<DiskHealth>,
+}
 
 impl Write for LogWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
+        self.health.check_room()?;
+        self.inner.write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.inner.flush()
     }
 }
 
 impl Seek for LogWriter {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
+        self.inner.seek(to)
     }
 }
 
 impl WriteExt for LogWriter {
     fn truncate(&mut self, offset: usize) -> io::Result<()> {
-        WriteExt::truncate(&mut self.0, offset)
+        WriteExt::truncate(&mut self.inner, offset)
     }
 
     fn allocate(&mut self, offset: usize, size: usize) -> io::Result<()> {
-        let back = self.0.stream_position()?;
-        self.0.seek(SeekFrom::Start(offset as u64))?;
+        let back = self.inner.stream_position()?;
+        self.inner.seek(SeekFrom::Start(offset as u64))?;
         let mut left = size;
         let filled = loop {
             if left == 0 {
                 break Ok(());
             }
             let piece = &ZEROS[..left.min(ZEROS.len())];
-            if let Err(error) = self.0.write_all(piece) {
+            if let Err(error) = self.write_all(piece) {
                 break Err(error);
             }
             left -= piece.len();
         };
-        self.0.seek(SeekFrom::Start(back))?;
+        self.inner.seek(SeekFrom::Start(back))?;
         filled
     }
 }

@@ -162,10 +162,11 @@ impl SnapshotSink for Incoming {
         self.file
             .sync_all()
             .map_err(|error| failed("syncing", &self.path, &error))?;
-        let Loaded { meta, state, bytes } =
-            snapshot::read(&self.path).map_err(|error| InboxError::Failed {
-                what: format!("a snapshot that arrived cannot be used: {error}"),
-            })?;
+        let Loaded {
+            meta, state, bytes, ..
+        } = snapshot::read(&self.path).map_err(|error| InboxError::Failed {
+            what: format!("a snapshot that arrived cannot be used: {error}"),
+        })?;
         let metadata = self.message.get_snapshot().get_metadata();
         if meta.cluster_id != self.shared.cluster_id
             || meta.position.index != metadata.index

@@ -14,6 +14,7 @@ use raft_engine::{Command, Engine, LogBatch, MessageExt, ReadableSize, RecoveryM
 use super::audit::audit;
 use super::core::{Disk, snapshot_of};
 use super::dir::sync_dir;
+use super::floor::Floor;
 use super::fs::{DiskHealth, LogFileSystem};
 use super::snapshot::Meta;
 use crate::command as commands;
@@ -88,6 +89,7 @@ impl RaftLog {
         conf_state: ConfState,
         opening: Opening,
     ) -> Result<Self, OpenError> {
+        let floor = Floor::check(dir)?;
         audit(dir)?;
         let config = raft_engine::Config {
             dir: dir.to_string_lossy().into_owned(),
@@ -106,6 +108,7 @@ impl RaftLog {
         };
         let file_system = Arc::new(LogFileSystem {
             health: health.clone(),
+            floor,
         });
         let engine =
             LogEngine::open_with_file_system(config, file_system).map_err(|error| match error {

@@ -11,17 +11,20 @@ mod chores;
 mod core;
 mod dir;
 mod driver;
+mod floor;
 mod frame;
 mod fs;
 mod inbox;
 mod log;
 mod logger;
+mod offline;
 mod outlet;
 mod proposals;
 mod reads;
 #[cfg(test)]
 mod sim;
 mod snapshot;
+mod stage;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -42,6 +45,7 @@ pub(crate) use change::MemberChange;
 pub(crate) use dir::is_set_up;
 pub(crate) use frame::{Answer, Question};
 pub(crate) use inbox::CoreInbox;
+pub use offline::{NewGroup, SnapshotStatus, force_new_group, restore, snapshot_status};
 pub(crate) use outlet::NoTransport;
 pub use snapshot::Backup;
 pub(crate) use start::{Opened, open};

@@ -16,6 +16,7 @@ use super::fs::DiskHealth;
 use super::log::{Opening, Position, RaftLog};
 use super::outlet::TransportOutlet;
 use super::snapshot::{self, Loaded, Meta};
+use super::stage;
 use super::{CoreInbox, Request, Shared, logger};
 use crate::config::{Config, Start};
 use crate::error::{OpenError, StopCause};
@@ -26,9 +27,6 @@ use crate::transport::Transport;
 /// A new group begins as if its first entry had been cut off, so that a member that joins later has to begin with a
 /// snapshot: the log alone does not say who the first members were.
 const BEGINNING: Position = Position { index: 1, term: 1 };
-/// Where a member stands that has joined and not heard from the group yet.
-const NOWHERE: Position = Position { index: 0, term: 0 };
-
 /// Committed entries handed to the state machine at a time.
 const APPLY_BYTES: u64 = 16 << 20;
 /// Entries sent to another member in one message.
@@ -96,31 +94,22 @@ fn recover(
 ) -> Result<(Driver, CoreInbox), OpenError> {
     let dir = DataDir::take(&config.data_dir)?;
     let identity = match dir.identity()? {
-        Some(identity) => identity,
+        Some(identity) => {
+            // What was to take the place of this member never became complete.
+            stage::abandon(dir.path()).map_err(OpenError::io("clearing up in", dir.path()))?;
+            identity
+        }
         None => begin(&dir, config)?,
     };
     check_identity(&identity, config)?;
-    let (loaded, opening) = load(&dir, &identity)?;
-    let Loaded {
+    let Recovered {
         meta,
         state,
-        bytes: snapshot_bytes,
-    } = loaded;
-
-    let health = Arc::new(DiskHealth::default());
-    let mut log = RaftLog::open(
-        &dir.log(),
-        health.clone(),
-        meta.position,
-        meta.conf_state.clone(),
-        opening,
-    )?;
-    if opening == Opening::Anew
-        && let Some(interrupted) = snapshot::interrupted(&dir.snapshots())?
-    {
-        snapshot::finish_keeping(&interrupted).map_err(OpenError::Stopped)?;
-    }
-    let log_bytes = log.check()?;
+        snapshot_bytes,
+        log,
+        log_bytes,
+        health,
+    } = read_member(&dir, &identity)?;
     let committed = log.committed();
     let sole_voter = log.conf_state().voters == [identity.member_id];
     let raft = RawNode::new(
@@ -172,6 +161,42 @@ fn recover(
         snapshot_bytes,
     });
     Ok((driver, core_inbox))
+}
+
+/// What a member has on its disk, checked.
+pub(super) struct Recovered {
+    pub(super) meta: Meta,
+    pub(super) state: State,
+    snapshot_bytes: u64,
+    pub(super) log: RaftLog,
+    log_bytes: u64,
+    health: Arc<DiskHealth>,
+}
+
+/// Reads a member's snapshot and opens the log behind it, finishing the installation of a snapshot that was interrupted.
+pub(super) fn read_member(dir: &DataDir, identity: &Identity) -> Result<Recovered, OpenError> {
+    let (loaded, opening) = load(dir, identity)?;
+    let health = Arc::new(DiskHealth::default());
+    let mut log = RaftLog::open(
+        &dir.log(),
+        health.clone(),
+        loaded.meta.position,
+        loaded.meta.conf_state.clone(),
+        opening,
+    )?;
+    if opening == Opening::Anew
+        && let Some(interrupted) = snapshot::interrupted(&dir.snapshots())?
+    {
+        snapshot::finish_keeping(&interrupted).map_err(OpenError::Stopped)?;
+    }
+    Ok(Recovered {
+        log_bytes: log.check()?,
+        log,
+        meta: loaded.meta,
+        state: loaded.state,
+        snapshot_bytes: loaded.bytes,
+        health,
+    })
 }
 
 /// How Raft is set up, in a real member and in a simulated one.
@@ -240,16 +265,7 @@ fn load(dir: &DataDir, identity: &Identity) -> Result<(Loaded, Opening), OpenErr
     };
     let Some(path) = path else {
         if identity.joining {
-            let loaded = Loaded {
-                meta: Meta {
-                    cluster_id: identity.cluster_id,
-                    position: NOWHERE,
-                    conf_state: ConfState::default(),
-                },
-                state: State::new(),
-                bytes: 0,
-            };
-            return Ok((loaded, Opening::Continue));
+            return Ok((Loaded::nothing(identity.cluster_id), Opening::Continue));
         }
         return Err(OpenError::Corrupt {
             file: snapshots,
@@ -271,8 +287,45 @@ fn load(dir: &DataDir, identity: &Identity) -> Result<(Loaded, Opening), OpenErr
 
 /// Makes an empty directory a member's.
 fn begin(dir: &DataDir, config: &Config) -> Result<Identity, OpenError> {
+    if let Start::Join {
+        cluster_id,
+        member_id,
+        ..
+    } = &config.start
+    {
+        let identity = Identity {
+            cluster_id: *cluster_id,
+            member_id: *member_id,
+            name: config.name.clone(),
+            joining: true,
+        };
+        dir.set_identity(&identity)?;
+        return Ok(identity);
+    }
+    let founded = found(config, "")?;
+    let mut state = State::new();
+    state.begin_group(founded.members);
+    snapshot::write(&dir.snapshots(), &founded.meta, &state, &false.into()).map_err(
+        OpenError::io("writing a first snapshot to", dir.snapshots()),
+    )?;
+    // Last: a directory with this file is complete.
+    dir.set_identity(&founded.identity)?;
+    Ok(founded.identity)
+}
+
+/// A group as it begins, and who this member is in it.
+pub(super) struct Founded {
+    pub(super) identity: Identity,
+    /// As of the beginning, with all members voting.
+    pub(super) meta: Meta,
+    pub(super) members: Vec<Member>,
+}
+
+/// Decides on the ids of a new group. `origin` tells apart groups that begin with different content.
+pub(super) fn found(config: &Config, origin: &str) -> Result<Founded, OpenError> {
     let (cluster_id, members) = match &config.start {
-        Start::Alone => {
+        Start::Group { token, members } => group(&format!("{token}{origin}"), members),
+        Start::Alone | Start::Join { .. } => {
             let me = Member {
                 id: rand::random_range(1..=u64::MAX),
                 name: config.name.clone(),
@@ -280,60 +333,42 @@ fn begin(dir: &DataDir, config: &Config) -> Result<Identity, OpenError> {
             };
             (rand::random_range(1..=u64::MAX), vec![me])
         }
-        Start::Group { token, members } => group(token, members),
-        Start::Join {
-            cluster_id,
-            member_id,
-            ..
-        } => {
-            let identity = Identity {
-                cluster_id: *cluster_id,
-                member_id: *member_id,
-                name: config.name.clone(),
-                joining: true,
-            };
-            dir.set_identity(&identity)?;
-            return Ok(identity);
+    };
+    let me = members.iter().find(|member| member.name == config.name);
+    let member_id = me.map(|me| me.id).ok_or_else(|| OpenError::Config {
+        what: format!(
+            "the member {:?} is not among those that the group begins with: {}",
+            config.name,
+            members
+                .iter()
+                .map(|member| member.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    })?;
+    Ok(Founded::new(cluster_id, member_id, &config.name, members))
+}
+
+impl Founded {
+    pub(super) fn new(cluster_id: u64, member_id: u64, name: &str, members: Vec<Member>) -> Self {
+        Self {
+            identity: Identity {
+                cluster_id,
+                member_id,
+                name: name.to_owned(),
+                joining: false,
+            },
+            meta: Meta {
+                cluster_id,
+                position: BEGINNING,
+                conf_state: ConfState {
+                    voters: members.iter().map(|member| member.id).collect(),
+                    ..ConfState::default()
+                },
+            },
+            members,
         }
-    };
-    let Some(me) = members.iter().find(|member| member.name == config.name) else {
-        return Err(OpenError::Config {
-            what: format!(
-                "the member {:?} is not among those that the group begins with: {}",
-                config.name,
-                members
-                    .iter()
-                    .map(|member| member.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
-        });
-    };
-    let identity = Identity {
-        cluster_id,
-        member_id: me.id,
-        name: config.name.clone(),
-        joining: false,
-    };
-    let meta = Meta {
-        cluster_id,
-        position: BEGINNING,
-        conf_state: ConfState {
-            voters: members.iter().map(|member| member.id).collect(),
-            ..ConfState::default()
-        },
-    };
-    let mut state = State::new();
-    for member in members {
-        state.set_member(member);
     }
-    snapshot::write(&dir.snapshots(), &meta, &state, &false.into()).map_err(OpenError::io(
-        "writing a first snapshot to",
-        dir.snapshots(),
-    ))?;
-    // Last: a directory with this file is complete.
-    dir.set_identity(&identity)?;
-    Ok(identity)
 }
 
 /// The ids of a group and its first members: the same wherever the list is the same, in whatever order.

@@ -105,6 +105,28 @@ async fn a_failed_sync_stops_the_member_and_acknowledges_nothing() {
 }
 
 #[tokio::test]
+async fn a_full_disk_stops_the_member_and_what_was_acknowledged_is_there_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = Member::open(Config::new("a", dir.path())).await;
+    assert_eq!(revision(answer(member.put("before")).await), 2);
+    member.opened.health.full.store(true, Ordering::SeqCst);
+    let error = answer(member.put("after")).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Stopped { cause: StopCause::Disk { what, .. } } if what.contains("writing to the log")),
+        "{error}"
+    );
+    assert!(error.outcome_unknown());
+    assert_eq!(member.opened.shared.state.read().revision(), 2);
+    let mut ended = member.opened.ended.clone();
+    assert!(timeout(PATIENCE, ended.changed()).await.unwrap().is_err());
+    drop(member);
+
+    // Room was made.
+    let member = Member::open(Config::new("a", dir.path())).await;
+    assert_eq!(revision(answer(member.put("again")).await), 3);
+}
+
+#[tokio::test]
 async fn a_read_confirmed_by_raft_sees_what_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let member = Member::open(Config::new("a", dir.path())).await;

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use super::super::core::{Disk, snapshot_of};
 use super::super::log::Position;
 use super::super::snapshot::Meta;
-use super::Faults;
+use super::{Faults, Planted};
 use crate::error::StopCause;
 use crate::mvcc::State;
 
@@ -150,7 +150,7 @@ impl Disk for SimDisk {
         }
         let mut seen = self.seen.lock().unwrap();
         seen.write(entries, hard_state);
-        let synced = (sync || !entries.is_empty()) && !self.faults.skip_sync;
+        let synced = (sync || !entries.is_empty()) && !self.faults.is(Planted::SkippedSyncs);
         if synced || random.random_bool(0.3) {
             self.durable
                 .lock()

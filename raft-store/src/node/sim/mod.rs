@@ -34,15 +34,35 @@ pub(super) struct Faults {
     disk: f64,
     /// Milliseconds between two disturbances (crash, partition, pause), about; 0 for none.
     disturbance_every: u64,
-    /// Planted: syncs are skipped.
-    skip_sync: bool,
-    /// Planted: reads are answered without asking the group.
-    stale_reads: bool,
-    /// Planted: members forget their votes.
-    forget_votes: bool,
+    planted: Option<Planted>,
+}
+
+/// A mistake made on purpose. The simulation is worth something if it finds every one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Planted {
+    /// Writes are not synced.
+    SkippedSyncs,
+    /// Reads are answered without asking the group.
+    StaleReads,
+    /// Members forget whom they voted for when they crash.
+    ForgottenVotes,
+    /// Members vote for whoever asks, however far behind.
+    UncheckedVotes,
+    /// What is sent to the leader again is done again.
+    RepeatedWrites,
+    /// A watch leaves out a change.
+    LostEvents,
+    /// The clocks of members jump.
+    JumpingClocks,
+    /// A member's state is changed by something that is not in the log.
+    StrayWrites,
 }
 
 impl Faults {
+    fn is(&self, planted: Planted) -> bool {
+        self.planted == Some(planted)
+    }
+
     /// A mixture that depends on the seed, so that quiet and rough runs are both had.
     fn mixture(seed: u64) -> Self {
         let level = |of: &[f64]| of[(seed / 7 % of.len() as u64) as usize];
@@ -82,35 +102,46 @@ fn groups_keep_their_word_whatever_happens() {
     }
 }
 
-/// A fault that the simulation must find, in one of some seeds.
-fn finds(plant: impl Fn(&mut Faults), what: &str) {
-    let found = (0..200).any(|seed| {
-        let mut faults = Faults {
-            disturbance_every: 300,
-            delay_max: 10,
-            loss: 0.01,
-            ..Faults::default()
-        };
-        plant(&mut faults);
-        run(seed, faults).is_err()
+/// Seeds within which a planted mistake has to be found.
+const FOUND_WITHIN: u64 = 200;
+
+#[test]
+fn every_planted_mistake_is_found_by_the_check_that_is_there_for_it() {
+    let lost = "an acknowledged write is lost";
+    let differ = "long after all was healed";
+    let shown = "the watch of client";
+    check(Planted::SkippedSyncs, &[lost, "panicked"]);
+    check(Planted::StaleReads, &["is stale"]);
+    check(Planted::ForgottenVotes, &["both led", lost]);
+    check(Planted::UncheckedVotes, &[lost, differ, shown]);
+    check(Planted::RepeatedWrites, &["was written twice"]);
+    check(Planted::LostEvents, &[shown]);
+    check(Planted::JumpingClocks, &["before its time"]);
+    check(Planted::StrayWrites, &[differ]);
+}
+
+/// Plants a mistake and runs seeds until it is found, by a check whose words are among those expected.
+fn check(planted: Planted, expect: &[&str]) {
+    let verbose = env::var_os("EUSTON_SIM_VERBOSE").is_some();
+    let faults = Faults {
+        disturbance_every: 300,
+        delay_max: 10,
+        loss: 0.01,
+        planted: Some(planted),
+        ..Faults::default()
+    };
+    let found = (0..FOUND_WITHIN).find_map(|seed| {
+        let what = run(seed, faults.clone()).err()?;
+        if verbose {
+            eprintln!("{planted:?}, seed {seed}: {what}");
+        }
+        expect
+            .iter()
+            .any(|words| what.contains(words))
+            .then_some(())
     });
-    assert!(found, "200 seeds did not notice {what}");
-}
-
-#[test]
-fn skipped_syncs_are_found() {
-    finds(|faults| faults.skip_sync = true, "that nothing is synced");
-}
-
-#[test]
-fn stale_reads_are_found() {
-    finds(|faults| faults.stale_reads = true, "reads that ask nobody");
-}
-
-#[test]
-fn forgotten_votes_are_found() {
-    finds(
-        |faults| faults.forget_votes = true,
-        "members that forget their votes",
+    assert!(
+        found.is_some(),
+        "{FOUND_WITHIN} seeds did not notice {planted:?}"
     );
 }
