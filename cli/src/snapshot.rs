@@ -8,12 +8,18 @@ use anyhow::{Context, bail};
 use http::Request;
 use http_body_util::BodyExt;
 use indicatif::{ProgressBar, ProgressStyle};
+use raft_store::{NewGroup, SnapshotStatus};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::args::{Format, Global, SnapshotCommand};
+use crate::place::Place;
 use crate::server::backup;
-use crate::{cluster, output};
+use crate::{cluster, machine, output};
 
+/// Revisions left out when a cluster begins from a snapshot: more than were written since it was taken. So a client
+/// that saw some of those is told to list again, and never takes new revisions for old ones.
+const SKIPPED_REVISIONS: u64 = 1_000_000_000;
 /// For the next piece to come from the server.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -25,7 +31,12 @@ pub(crate) async fn run(command: SnapshotCommand, global: &Global) -> anyhow::Re
     match command {
         SnapshotCommand::Save { file } => save(&file, global).await,
         SnapshotCommand::Status { file } => status(&file, global.output).await,
-        SnapshotCommand::Restore { .. } | SnapshotCommand::ForceNew { .. } => bail!("not yet"),
+        SnapshotCommand::Restore {
+            file,
+            name,
+            data_dir,
+        } => restore(&file, &name, &data_dir, global.output).await,
+        SnapshotCommand::ForceNew { data_dir } => force_new(&data_dir, global.output).await,
     }
 }
 
@@ -101,16 +112,103 @@ fn progress(bytes: Option<u64>, format: Format) -> ProgressBar {
     bar
 }
 
-/// What a snapshot file holds. Reading it all takes a while for large ones.
-async fn check(file: &Path) -> anyhow::Result<()> {
-    let _ = file;
-    Ok(())
+/// Reads a whole file and checks all of it.
+async fn check(file: &Path) -> anyhow::Result<SnapshotStatus> {
+    let path = file.to_owned();
+    let status = tokio::task::spawn_blocking(move || raft_store::snapshot_status(&path)).await?;
+    status.with_context(|| format!("cannot use the snapshot {}", file.display()))
 }
 
 async fn status(file: &Path, format: Format) -> anyhow::Result<()> {
     show(file, &check(file).await?, format)
 }
 
-fn show(file: &Path, _found: &(), _format: Format) -> anyhow::Result<()> {
-    output::text(&format!("{}\n", file.display()))
+fn show(file: &Path, found: &SnapshotStatus, format: Format) -> anyhow::Result<()> {
+    let hash: String = found
+        .content_hash
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let members: Vec<&str> = found.members.iter().map(|m| m.name.as_str()).collect();
+    match format {
+        Format::Json => output::json(&json!({
+            "file": file,
+            "bytes": found.bytes,
+            "format": found.format,
+            "hash": hash,
+            "clusterId": format!("{:x}", found.cluster_id),
+            "revision": found.revision,
+            "compacted": found.compacted,
+            "keys": found.keys,
+            "members": members,
+        })),
+        Format::Text => output::text(&format!(
+            "{}: whole, {}\n  revision  {}, history since {}\n  keys      {}\n  cluster   {:x} of {}\n  hash      {hash}\n",
+            file.display(),
+            output::size(found.bytes),
+            found.revision,
+            found.compacted,
+            found.keys,
+            found.cluster_id,
+            members.join(", "),
+        )),
+    }
+}
+
+/// A new cluster of one server with what a file holds.
+async fn restore(file: &Path, name: &str, data_dir: &Path, format: Format) -> anyhow::Result<()> {
+    let name = machine::name(Some(name))?;
+    let place = Place::open(Some(data_dir), "")?;
+    let config = raft_store::Config::new(name.clone(), place.store());
+    let path = file.to_owned();
+    let group = tokio::task::spawn_blocking(move || {
+        raft_store::restore(&path, &config, SKIPPED_REVISIONS)
+    })
+    .await?
+    .with_context(|| {
+        format!(
+            "cannot restore the snapshot {} into {}",
+            file.display(),
+            data_dir.display()
+        )
+    })?;
+    begun(&name, data_dir, &group, format)
+}
+
+/// A new cluster of the one server that is left of another.
+async fn force_new(data_dir: &Path, format: Format) -> anyhow::Result<()> {
+    // A wrong name must not become a folder.
+    if !data_dir.is_dir() {
+        bail!("there is no data directory {}", data_dir.display());
+    }
+    let store = Place::open(Some(data_dir), "")?.store();
+    let group = tokio::task::spawn_blocking(move || raft_store::force_new_group(&store))
+        .await?
+        .with_context(|| {
+            format!(
+                "cannot make a new cluster of what is in {}",
+                data_dir.display()
+            )
+        })?;
+    let name = group.members.first().map(|m| m.name.clone());
+    begun(&name.unwrap_or_default(), data_dir, &group, format)
+}
+
+fn begun(name: &str, data_dir: &Path, group: &NewGroup, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json(&json!({
+            "name": name,
+            "dataDir": data_dir,
+            "clusterId": format!("{:x}", group.cluster_id),
+            "memberId": format!("{:x}", group.member_id),
+            "revision": group.revision,
+            "uncommittedEntriesKept": group.uncommitted,
+        })),
+        Format::Text => output::text(&format!(
+            "A new cluster {:x} of one server, at revision {}. Start it, then let the others join with\nempty data directories:\n\n  euston server --name {name} --data-dir {}\n",
+            group.cluster_id,
+            group.revision,
+            data_dir.display(),
+        )),
+    }
 }
