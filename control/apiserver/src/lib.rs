@@ -27,3 +27,4 @@ pub use auth::MASTERS;
 pub use endpoints::GIT_VERSION;
 pub use error::ApiError;
 pub use server::{ApiServer, Config};
+pub use storage::ImageCatalog;

@@ -21,6 +21,19 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// The digest whose hexadecimal part is `hex`.
+    pub(crate) fn from_hex(hex: &str) -> Option<Self> {
+        let hex = hex.as_bytes();
+        if hex.len() != 64 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+
     /// The hexadecimal part.
     pub fn hex(&self) -> String {
         self.0.iter().map(|b| format!("{b:02x}")).collect()
@@ -49,19 +62,9 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let parse = || {
-            let hex = text.strip_prefix("sha256:")?.as_bytes();
-            if hex.len() != 64 {
-                return None;
-            }
-            let mut bytes = [0; 32];
-            for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-                *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-            }
-            Some(Self(bytes))
-        };
         // Only the head of what was sent goes into the answer.
-        parse().ok_or_else(|| DigestError(text.chars().take(80).collect()))
+        let digest = text.strip_prefix("sha256:").and_then(Self::from_hex);
+        digest.ok_or_else(|| DigestError(text.chars().take(80).collect()))
     }
 }
 

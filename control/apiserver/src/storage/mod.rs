@@ -8,6 +8,7 @@
 mod cache;
 mod entry;
 mod feed;
+mod images;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, WatchCursor};
 pub use entry::Entry;
+pub use images::ImageCatalog;
 
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;

@@ -4,17 +4,21 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::OpenError;
+use super::uploads::Scratch;
 use crate::Digest;
 
-/// A blob that no manifest names yet may belong to a push that is under way; younger ones stay.
-const GRACE: Duration = Duration::from_secs(60 * 60);
-
 /// The folder of blobs, one file each, named by its hexadecimal digest.
+///
+/// A file's time of modification says when somebody last relied on it: see [`Blobs::keep`].
 pub(super) struct Blobs {
     dir: PathBuf,
+    /// Held where a file is looked at and then removed, renewed or replaced, so that what was
+    /// just renewed is not removed for its old time.
+    order: Arc<Mutex<()>>,
 }
 
 impl Blobs {
@@ -22,6 +26,7 @@ impl Blobs {
         fs::create_dir_all(dir).map_err(OpenError::at("create", dir))?;
         Ok(Self {
             dir: dir.to_path_buf(),
+            order: Arc::default(),
         })
     }
 
@@ -29,13 +34,19 @@ impl Blobs {
         self.dir.join(digest.hex())
     }
 
-    /// The blob's size; `None` if it is not here.
-    pub(super) async fn size(&self, digest: &Digest) -> io::Result<Option<u64>> {
-        match tokio::fs::metadata(self.path(digest)).await {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+    /// The blob's size, `None` if it is not here; and a promise that it stays for as long as an
+    /// unused blob does, counted from now.
+    pub(super) async fn keep(&self, digest: &Digest) -> io::Result<Option<u64>> {
+        let (path, order) = (self.path(digest), Arc::clone(&self.order));
+        blocking(move || {
+            let _order = lock(&order);
+            let Some(file) = present(File::options().append(true).open(path))? else {
+                return Ok(None);
+            };
+            file.set_modified(SystemTime::now())?;
+            Ok(Some(file.metadata()?.len()))
+        })
+        .await
     }
 
     /// The blob for reading, with its size; `None` if it is not here.
@@ -43,63 +54,75 @@ impl Blobs {
         &self,
         digest: &Digest,
     ) -> io::Result<Option<(tokio::fs::File, u64)>> {
-        match tokio::fs::File::open(self.path(digest)).await {
-            Ok(file) => {
-                let size = file.metadata().await?.len();
-                Ok(Some((file, size)))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let Some(file) = present(tokio::fs::File::open(self.path(digest)).await)? else {
+            return Ok(None);
+        };
+        let size = file.metadata().await?.len();
+        Ok(Some((file, size)))
     }
 
     /// Makes a finished file the blob `digest`. The caller has checked the content and synced the
     /// file; what this adds is that the name survives a crash.
-    pub(super) async fn adopt(&self, file: PathBuf, digest: Digest) -> io::Result<()> {
-        let (dir, path) = (self.dir.clone(), self.path(&digest));
+    pub(super) async fn adopt(&self, file: Scratch, digest: Digest) -> io::Result<()> {
+        let (dir, path, order) = (
+            self.dir.clone(),
+            self.path(&digest),
+            Arc::clone(&self.order),
+        );
         blocking(move || {
-            fs::rename(&file, &path)?;
+            {
+                let _order = lock(&order);
+                fs::rename(file.path(), &path)?;
+            }
             File::open(dir)?.sync_all()
         })
         .await
     }
 
-    /// Stores bytes whose digest the caller computed.
-    pub(super) async fn put(&self, digest: Digest, bytes: bytes::Bytes) -> io::Result<()> {
-        let temporary = self
-            .dir
-            .join(format!("{}.{}.tmp", digest.hex(), uuid::Uuid::new_v4()));
-        let file = temporary.clone();
+    /// Removes what nothing refers to and nobody has relied on since `cutoff`, and answers which
+    /// of the `referenced` are missing. Removing is best effort: a file that stays costs disk, and
+    /// the next time finds it again.
+    pub(super) async fn tidy(
+        &self,
+        referenced: Arc<HashSet<Digest>>,
+        cutoff: SystemTime,
+    ) -> io::Result<Vec<Digest>> {
+        let (dir, order) = (self.dir.clone(), Arc::clone(&self.order));
         blocking(move || {
-            let mut file = File::create_new(&file)?;
-            io::Write::write_all(&mut file, &bytes)?;
-            file.sync_all()
-        })
-        .await?;
-        self.adopt(temporary, digest).await
-    }
-
-    /// Removes what nothing refers to and no push can be about to refer to. Best effort: a file
-    /// that stays costs disk, and the next sweep finds it again.
-    pub(super) fn sweep(&self, referenced: &HashSet<Digest>) {
-        let Ok(entries) = fs::read_dir(&self.dir) else {
-            return;
-        };
-        let keep: HashSet<String> = referenced.iter().map(Digest::hex).collect();
-        let now = SystemTime::now();
-        for entry in entries.flatten() {
-            let is_old = entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > GRACE));
-            let is_kept = entry.file_name().to_str().is_some_and(|n| keep.contains(n));
-            if is_old
-                && !is_kept
-                && let Err(e) = fs::remove_file(entry.path())
-            {
-                tracing::debug!(path = %entry.path().display(), error = %e, "cannot remove an unused blob");
+            let mut missing = referenced.as_ref().clone();
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let digest = entry.file_name().to_str().and_then(Digest::from_hex);
+                if !digest.is_some_and(|digest| missing.remove(&digest)) {
+                    remove_unused(&entry.path(), cutoff, &order);
+                }
             }
-        }
+            Ok(missing.into_iter().collect())
+        })
+        .await
+    }
+}
+
+fn remove_unused(path: &Path, cutoff: SystemTime, order: &Mutex<()>) {
+    let _order = lock(order);
+    let used = fs::metadata(path).and_then(|metadata| metadata.modified());
+    if used.is_ok_and(|used| used < cutoff)
+        && let Err(e) = fs::remove_file(path)
+    {
+        tracing::debug!(path = %path.display(), error = %e, "cannot remove an unused blob");
+    }
+}
+
+/// It guards nothing in memory, so a panic elsewhere does not spoil it.
+fn lock(order: &Mutex<()>) -> std::sync::MutexGuard<'_, ()> {
+    order.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn present<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

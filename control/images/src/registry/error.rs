@@ -5,6 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
+use super::catalog::CatalogError;
+use super::copies::Missing;
+use super::index::IndexError;
 use super::route::RouteError;
 use super::uploads::AppendError;
 use crate::{Digest, Version};
@@ -84,13 +87,62 @@ impl OciError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
     }
 
-    pub(super) fn full(message: String) -> Self {
+    pub(super) fn denied(message: String) -> Self {
         Self::new(StatusCode::FORBIDDEN, "DENIED", message)
+    }
+
+    /// Nothing is wrong with the request: another time, or another server, may do it.
+    pub(super) fn unavailable(message: String) -> Self {
+        let message = format!("{message}; try again in a moment");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+    }
+
+    /// Why the blob `digest` cannot be read.
+    pub(super) fn missing(digest: &Digest, missing: Missing) -> Self {
+        match missing {
+            Missing::Nowhere => Self::blob_unknown(digest),
+            Missing::Unreachable(why) => {
+                Self::unavailable(format!("the blob {digest} cannot be read now: {why}"))
+            }
+        }
+    }
+
+    /// What the index said about the repository `name`.
+    pub(super) fn index(name: &str, error: IndexError) -> Self {
+        let sentence = index_sentence(&error);
+        match error {
+            IndexError::Catalog(CatalogError::Disk(e)) => e.into(),
+            IndexError::Catalog(CatalogError::Unavailable(_)) => Self::unavailable(sentence),
+            IndexError::Catalog(CatalogError::Full(_)) | IndexError::Full(_) => {
+                let message = format!("repository {name:?}: {sentence}; delete some images first");
+                Self::denied(message)
+            }
+            IndexError::Damaged(..) => {
+                tracing::error!(error = %sentence, "the image registry's index is damaged");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", sentence)
+            }
+        }
     }
 
     pub(super) fn method(method: &http::Method, path: &str) -> Self {
         let message = format!("{method} is not possible on {path}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
+    }
+}
+
+/// An error of the index, in words.
+pub(super) fn index_sentence(error: &IndexError) -> String {
+    match error {
+        IndexError::Catalog(CatalogError::Unavailable(why)) => {
+            format!("the registry's index cannot be reached: {why}")
+        }
+        IndexError::Catalog(e) => e.to_string(),
+        IndexError::Damaged(name, e) => {
+            format!("the index of repository {name:?} cannot be understood: {e}")
+        }
+        IndexError::Full(max) => {
+            format!("it holds {max} manifests, which is the most")
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The verbs of the registry.
 
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -10,11 +13,11 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
-use tokio_util::io::ReaderStream;
 
 use super::Registry;
+use super::copies::{Incoming, Missing};
 use super::error::OciError;
-use super::index::{Entry, PutError};
+use super::repository::Entry;
 use super::route::{self, Route};
 use super::uploads::Upload;
 use crate::layout::{INDEX, MANIFEST, Manifest};
@@ -26,7 +29,7 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// Names in one page of the catalogue or of a tag list, unless fewer are asked for.
 const PAGE_MAX: usize = 1000;
 /// Read-ahead from disk per download.
-const READ_BYTES: usize = 64 << 10;
+pub(super) const READ_BYTES: usize = 64 << 10;
 
 pub(super) fn router(registry: Registry) -> Router {
     Router::new()
@@ -127,7 +130,8 @@ impl Registry {
 
     async fn catalog(&self, query: &Query) -> Result<Response, OciError> {
         let n = query.page_size()?;
-        let (names, more) = self.inner.index.names(query.last.as_deref(), n).await;
+        let names = self.inner.index.names(query.last.as_deref(), n).await;
+        let (names, more) = names.map_err(|e| OciError::index("", e))?;
         let next = next_page("/v2/_catalog", n, &names, more);
         Ok((next, axum::Json(json!({"repositories": names}))).into_response())
     }
@@ -135,6 +139,7 @@ impl Registry {
     async fn tags(&self, name: &str, query: &Query) -> Result<Response, OciError> {
         let n = query.page_size()?;
         let tags = self.inner.index.tags(name, query.last.as_deref(), n).await;
+        let tags = tags.map_err(|e| OciError::index(name, e))?;
         let (tags, more) = tags.ok_or_else(|| OciError::name_unknown(name))?;
         let next = next_page(&format!("/v2/{name}/tags/list"), n, &tags, more);
         Ok((next, axum::Json(json!({"name": name, "tags": tags}))).into_response())
@@ -146,13 +151,13 @@ impl Registry {
         version: &Version,
         head: bool,
     ) -> Result<Response, OciError> {
-        let Some((digest, entry)) = self.inner.index.find(name, version).await else {
-            return Err(if self.inner.index.has(name).await {
-                OciError::manifest_unknown(name, version)
-            } else {
-                OciError::name_unknown(name)
-            });
-        };
+        let repository = self.inner.index.repository(name).await;
+        let repository = repository
+            .map_err(|e| OciError::index(name, e))?
+            .ok_or_else(|| OciError::name_unknown(name))?;
+        let (digest, entry) = repository
+            .find(version)
+            .ok_or_else(|| OciError::manifest_unknown(name, version))?;
         self.content(digest, &entry.media_type, head).await
     }
 
@@ -166,19 +171,15 @@ impl Registry {
         media_type: &str,
         head: bool,
     ) -> Result<Response, OciError> {
-        let blobs = &self.inner.blobs;
-        let (size, body) = if head {
-            let size = blobs.size(&digest).await?;
-            (
-                size.ok_or_else(|| OciError::blob_unknown(&digest))?,
-                Body::empty(),
-            )
+        let copies = &self.inner.copies;
+        let found = if head {
+            let body = Body::empty();
+            let size = copies.size(digest).await;
+            size.map(|size| Incoming { size, body })
         } else {
-            let found = blobs.open_blob(&digest).await?;
-            let (file, size) = found.ok_or_else(|| OciError::blob_unknown(&digest))?;
-            let stream = ReaderStream::with_capacity(file, READ_BYTES);
-            (size, Body::from_stream(stream))
+            copies.read(digest).await
         };
+        let Incoming { size, body } = found.map_err(|m| OciError::missing(&digest, m))?;
         let headers = [
             (CONTENT_TYPE, media_type.to_owned()),
             (CONTENT_LENGTH, size.to_string()),
@@ -194,6 +195,9 @@ impl Registry {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, OciError> {
+        let _place = self.inner.pushes.try_acquire().map_err(|_| {
+            OciError::too_many("too many pushes are under way; try again shortly".to_owned())
+        })?;
         let bytes = self.manifest_bytes(body).await?;
         let digest = Digest::of(&bytes);
         if let Version::Digest(expected) = version
@@ -208,33 +212,46 @@ impl Registry {
             .and_then(|v| v.to_str().ok())
             .map(|v| v.split(';').next().unwrap_or(v).trim());
         let entry = describe(&bytes, content_type)?;
-        self.inner.blobs.put(digest, bytes).await?;
         let tag = match version {
             Version::Tag(tag) => Some(tag.as_str()),
             Version::Digest(_) => None,
         };
-        let present = async |entry: &Entry| {
-            for reference in std::iter::once(&digest).chain(&entry.references) {
-                if self.inner.blobs.size(reference).await?.is_none() {
-                    return Ok(Some(*reference));
-                }
+        self.place(digest, &bytes, &entry).await?;
+        let put = self.inner.index.put(name, tag, digest, &entry).await;
+        put.map_err(|e| OciError::index(name, e))?;
+        Ok(created(&format!("/v2/{name}/manifests/{digest}"), digest))
+    }
+
+    /// Sees to it that a manifest, and all that it refers to, is on this server and on most of
+    /// all, and stays there until the index says that it is used.
+    async fn place(&self, digest: Digest, bytes: &[u8], entry: &Entry) -> Result<(), OciError> {
+        let (copies, limits) = (&self.inner.copies, &self.inner.limits);
+        // By the clock that goes on while the machine sleeps, as the age of blobs does.
+        let began = SystemTime::now();
+        copies.store(digest, bytes).await?;
+        let mut needed = BTreeSet::from([digest]);
+        needed.extend(&entry.references);
+        let needed: Vec<Digest> = needed.into_iter().collect();
+        let work = async {
+            for blob in &needed {
+                copies.bring(*blob).await.map_err(|missing| match missing {
+                    Missing::Nowhere => OciError::manifest_blob_unknown(blob),
+                    unreachable => OciError::missing(blob, unreachable),
+                })?;
             }
-            Ok(None)
+            let spread = copies.spread(&needed).await;
+            spread.map_err(|e| OciError::unavailable(e.to_string()))
         };
-        match self
-            .inner
-            .index
-            .put(name, tag, digest, entry, present)
-            .await
-        {
-            Ok(None) => Ok(created(&format!("/v2/{name}/manifests/{digest}"), digest)),
-            Ok(Some(missing)) => Err(OciError::manifest_blob_unknown(&missing)),
-            Err(PutError::Full) => Err(OciError::full(format!(
-                "repository {name:?} holds {} manifests, which is the most; delete some first",
-                self.inner.limits.manifests_max
-            ))),
-            Err(PutError::Io(e)) => Err(e.into()),
+        timeout(limits.push_max, work).await.map_err(|_| {
+            let max = limits.push_max;
+            OciError::unavailable(format!("the other servers took longer than {max:?}"))
+        })??;
+        // What was promised to stay must not have become old before the index refers to it.
+        if began.elapsed().is_ok_and(|took| took < limits.grace / 2) {
+            return Ok(());
         }
+        let why = "the push took so long that its blobs may be gone";
+        Err(OciError::unavailable(why.to_owned()))
     }
 
     async fn manifest_bytes(&self, body: Body) -> Result<Bytes, OciError> {
@@ -254,12 +271,9 @@ impl Registry {
     }
 
     async fn delete_manifest(&self, name: &str, version: &Version) -> Result<Response, OciError> {
-        let blobs = &self.inner.blobs;
-        let deleted = self
-            .inner
-            .index
-            .delete(name, version, |used| blobs.sweep(&used))
-            .await?;
+        // The blobs that nothing refers to any more go in the background, on every server.
+        let deleted = self.inner.index.delete(name, version).await;
+        let deleted = deleted.map_err(|e| OciError::index(name, e))?;
         if deleted {
             Ok(StatusCode::ACCEPTED.into_response())
         } else {
@@ -276,14 +290,20 @@ impl Registry {
         // Blobs are shared by all repositories, so mounting is finding.
         if let Some(mount) = &query.mount {
             let digest = parse_digest(mount)?;
-            if self.inner.blobs.size(&digest).await?.is_some() {
+            if self.inner.copies.blobs.keep(&digest).await?.is_some() {
                 return Ok(created(&format!("/v2/{name}/blobs/{digest}"), digest));
             }
         }
         let expected = query.digest.as_deref().map(parse_digest).transpose()?;
-        let id = self.inner.uploads.begin(name).await?.ok_or_else(|| {
-            OciError::too_many("too many uploads are under way; try again shortly".to_owned())
-        })?;
+        let id = self
+            .inner
+            .copies
+            .uploads
+            .begin(name)
+            .await?
+            .ok_or_else(|| {
+                OciError::too_many("too many uploads are under way; try again shortly".to_owned())
+            })?;
         match expected {
             None => Ok(accepted(name, &id, 0)),
             Some(expected) => self.complete(name, &id, None, body, expected).await,
@@ -312,7 +332,10 @@ impl Registry {
         let mut slot = slot.lock().await;
         let upload = slot.as_mut().ok_or_else(|| OciError::upload_unknown(id))?;
         check_range(upload, content_range(headers)?)?;
-        upload.append(body, &self.inner.limits).await?;
+        let limits = &self.inner.limits;
+        upload
+            .append(body, limits.blob_bytes_max, limits.body_idle)
+            .await?;
         Ok(accepted(name, id, upload.size()))
     }
 
@@ -344,29 +367,28 @@ impl Registry {
         let mut slot = slot.lock().await;
         let upload = slot.as_mut().ok_or_else(|| OciError::upload_unknown(id))?;
         check_range(upload, range)?;
-        upload.append(body, &self.inner.limits).await?;
+        let limits = &self.inner.limits;
+        upload
+            .append(body, limits.blob_bytes_max, limits.body_idle)
+            .await?;
         let Some(upload) = slot.take() else {
             return Err(OciError::upload_unknown(id));
         };
-        self.inner.uploads.forget(id);
+        self.inner.copies.uploads.forget(id);
         let (file, digest) = upload.finish().await?;
         if digest != expected {
-            // Best effort: opening the registry empties the folder.
-            let _ = tokio::fs::remove_file(&file).await;
             return Err(OciError::digest_invalid(format!(
                 "the uploaded bytes have the digest {digest} and not {expected}"
             )));
         }
-        self.inner.blobs.adopt(file, digest).await?;
+        self.inner.copies.blobs.adopt(file, digest).await?;
         Ok(created(&format!("/v2/{name}/blobs/{digest}"), digest))
     }
 
     async fn cancel_upload(&self, name: &str, id: &str) -> Result<Response, OciError> {
         let slot = self.slot(name, id)?;
-        if let Some(upload) = slot.lock().await.take() {
-            upload.discard();
-        }
-        self.inner.uploads.forget(id);
+        drop(slot.lock().await.take());
+        self.inner.copies.uploads.forget(id);
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
@@ -375,7 +397,7 @@ impl Registry {
         name: &str,
         id: &str,
     ) -> Result<std::sync::Arc<tokio::sync::Mutex<Option<Upload>>>, OciError> {
-        let slot = self.inner.uploads.get(name, id);
+        let slot = self.inner.copies.uploads.get(name, id);
         slot.ok_or_else(|| OciError::upload_unknown(id))
     }
 }

@@ -1,220 +1,201 @@
-//! Which tags and manifests each repository has: in memory, and one file per repository on disk.
+//! Which tags and manifests each repository has: the catalogue, understood.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::RwLock;
+use tokio::time::{Instant, timeout};
 
-use super::OpenError;
-use super::blobs::blocking;
-use crate::reference::is_name;
+use super::catalog::{Catalog, CatalogError, Stored, Swap};
+use super::repository::{Entry, Repository};
 use crate::{Digest, Version};
 
-/// One repository, as its file holds it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Repository {
-    /// The file's format.
-    version: u32,
-    tags: BTreeMap<String, Digest>,
-    manifests: BTreeMap<Digest, Entry>,
-}
+/// For one answer of the catalogue: more than the replicated store takes before it gives up by itself.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// For one change, however many others change the same repository. Each time that somebody else was
+/// faster one change happened, so this many seconds are thousands of pushes.
+const CHANGE_MAX: Duration = Duration::from_secs(30);
 
-/// A manifest: its bytes are the blob of the same digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Entry {
-    pub(super) media_type: String,
-    pub(super) size: u64,
-    /// What it refers to, so that nothing has to be read again to know which blobs are in use.
-    pub(super) references: Vec<Digest>,
-}
-
-const FORMAT: u32 = 1;
-
-/// What putting a manifest may answer besides success.
+/// Why the index did not answer, or did not change.
 #[derive(Debug)]
-pub(super) enum PutError {
-    Full,
-    Io(io::Error),
+pub(super) enum IndexError {
+    Catalog(CatalogError),
+    /// A repository's content cannot be understood.
+    Damaged(String, io::Error),
+    /// A repository holds as many manifests as it may: so many.
+    Full(usize),
 }
 
-impl From<io::Error> for PutError {
-    fn from(e: io::Error) -> Self {
-        Self::Io(e)
+impl From<CatalogError> for IndexError {
+    fn from(e: CatalogError) -> Self {
+        Self::Catalog(e)
     }
 }
 
 pub(super) struct Index {
-    dir: PathBuf,
+    catalog: Arc<dyn Catalog>,
     manifests_max: usize,
-    repositories: RwLock<BTreeMap<String, Repository>>,
+    /// What was understood last, by version. As many as there are repositories.
+    understood: Mutex<HashMap<String, (u64, Arc<Repository>)>>,
 }
 
 impl Index {
-    pub(super) fn open(dir: &Path, manifests_max: usize) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir).map_err(OpenError::at("create", dir))?;
-        let mut repositories = BTreeMap::new();
-        for entry in fs::read_dir(dir).map_err(OpenError::at("list", dir))? {
-            let path = entry.map_err(OpenError::at("list", dir))?.path();
-            let file_name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-            let Some(name) = file_name.strip_suffix(".json").map(|n| n.replace('+', "/")) else {
-                continue;
-            };
-            if !is_name(&name) {
-                continue;
-            }
-            let text = fs::read(&path).map_err(OpenError::at("read", &path))?;
-            let repository: Repository = serde_json::from_slice(&text)
-                .map_err(io::Error::from)
-                .map_err(OpenError::at("understand", &path))?;
-            if repository.version != FORMAT {
-                let found = repository.version;
-                let why = format!("its format is {found} and this program knows {FORMAT}");
-                return Err(OpenError::at("read", &path)(io::Error::other(why)));
-            }
-            repositories.insert(name, repository);
-        }
-        Ok(Self {
-            dir: dir.to_path_buf(),
+    pub(super) fn new(catalog: Arc<dyn Catalog>, manifests_max: usize) -> Self {
+        Self {
+            catalog,
             manifests_max,
-            repositories: RwLock::new(repositories),
-        })
+            understood: Mutex::new(HashMap::new()),
+        }
     }
 
-    /// All digests in use. Only while the registry opens: nothing else holds the lock then.
-    pub(super) fn open_references(&self) -> HashSet<Digest> {
-        self.repositories
-            .try_read()
-            .map(|repositories| references(&repositories))
-            .unwrap_or_default()
+    /// A repository as it is now, with its version; `None` if there is no such repository.
+    async fn versioned(&self, name: &str) -> Result<Option<(u64, Arc<Repository>)>, IndexError> {
+        match answer("reading an entry", self.catalog.get(name)).await? {
+            Some(stored) => Ok(Some((stored.version, self.understand(name, &stored)?))),
+            None => {
+                self.lock().remove(name);
+                Ok(None)
+            }
+        }
+    }
+
+    /// A repository as it is now.
+    pub(super) async fn repository(
+        &self,
+        name: &str,
+    ) -> Result<Option<Arc<Repository>>, IndexError> {
+        Ok(self
+            .versioned(name)
+            .await?
+            .map(|(_, repository)| repository))
     }
 
     /// Names after `last` in order, at most `limit`, and whether more follow.
-    pub(super) async fn names(&self, last: Option<&str>, limit: usize) -> (Vec<String>, bool) {
-        let repositories = self.repositories.read().await;
-        page(repositories.keys(), last, limit)
+    pub(super) async fn names(
+        &self,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), IndexError> {
+        Ok(page(self.load().await?.keys(), last, limit))
     }
 
-    /// Tags of a repository; `None` if there is no such repository.
+    /// Tags of a repository, like names; `None` if there is no such repository.
     pub(super) async fn tags(
         &self,
         name: &str,
         last: Option<&str>,
         limit: usize,
-    ) -> Option<(Vec<String>, bool)> {
-        let repositories = self.repositories.read().await;
-        Some(page(repositories.get(name)?.tags.keys(), last, limit))
+    ) -> Result<Option<(Vec<String>, bool)>, IndexError> {
+        let repository = self.repository(name).await?;
+        Ok(repository.map(|repository| page(repository.tags.keys(), last, limit)))
     }
 
-    pub(super) async fn has(&self, name: &str) -> bool {
-        self.repositories.read().await.contains_key(name)
+    /// All digests in use.
+    pub(super) async fn references(&self) -> Result<HashSet<Digest>, IndexError> {
+        let loaded = self.load().await?;
+        self.lock().retain(|name, _| loaded.contains_key(name));
+        let mut references = HashSet::new();
+        for (name, stored) in &loaded {
+            references.extend(self.understand(name, stored)?.references());
+        }
+        Ok(references)
     }
 
-    pub(super) async fn find(&self, name: &str, version: &Version) -> Option<(Digest, Entry)> {
-        let repositories = self.repositories.read().await;
-        let repository = repositories.get(name)?;
-        let digest = match version {
-            Version::Tag(tag) => *repository.tags.get(tag)?,
-            Version::Digest(digest) => *digest,
-        };
-        Some((digest, repository.manifests.get(&digest)?.clone()))
-    }
-
-    /// Adds a manifest whose bytes are stored already, and points a tag to it.
-    ///
-    /// `present` is asked under the lock that sweeping takes too, so that a manifest never names a
-    /// blob which is being swept: it answers with the first digest that is missing.
+    /// Adds a manifest whose blobs are all where they must be, and points a tag to it.
     pub(super) async fn put(
         &self,
         name: &str,
         tag: Option<&str>,
         digest: Digest,
-        entry: Entry,
-        present: impl AsyncFnOnce(&Entry) -> io::Result<Option<Digest>>,
-    ) -> Result<Option<Digest>, PutError> {
-        let mut repositories = self.repositories.write().await;
-        if let Some(missing) = present(&entry).await? {
-            return Ok(Some(missing));
-        }
-        let mut next = repositories.get(name).cloned().unwrap_or_default();
-        next.version = FORMAT;
-        next.manifests.insert(digest, entry);
-        if next.manifests.len() > self.manifests_max {
-            return Err(PutError::Full);
-        }
-        if let Some(tag) = tag {
-            next.tags.insert(tag.to_owned(), digest);
-        }
-        self.write(name, &next).await?;
-        repositories.insert(name.to_owned(), next);
-        Ok(None)
+        entry: &Entry,
+    ) -> Result<(), IndexError> {
+        let add = |old: &Repository| {
+            let next = old.with(tag, digest, entry);
+            if next.manifests.len() > self.manifests_max {
+                return Err(IndexError::Full(self.manifests_max));
+            }
+            Ok(Some(next).filter(|next| next != old))
+        };
+        self.change(name, add).await.map(drop)
     }
 
     /// Removes a tag, or a manifest with every tag that points to it. False if it was not there.
-    /// `sweep` gets what is still in use, under the lock.
-    pub(super) async fn delete(
+    pub(super) async fn delete(&self, name: &str, version: &Version) -> Result<bool, IndexError> {
+        self.change(name, |old| Ok(old.without(version))).await
+    }
+
+    /// Adds what only `other` has.
+    pub(super) async fn join(&self, name: &str, other: &Repository) -> Result<(), IndexError> {
+        let join = |old: &Repository| Ok(Some(old.joined(other)).filter(|next| next != old));
+        self.change(name, join).await.map(drop)
+    }
+
+    /// Replaces a repository by what `edit` makes of it; false if that is nothing new.
+    async fn change(
         &self,
         name: &str,
-        version: &Version,
-        sweep: impl FnOnce(HashSet<Digest>),
-    ) -> io::Result<bool> {
-        let mut repositories = self.repositories.write().await;
-        let Some(mut next) = repositories.get(name).cloned() else {
-            return Ok(false);
-        };
-        let removed = match version {
-            Version::Tag(tag) => next.tags.remove(tag).is_some(),
-            Version::Digest(digest) => {
-                next.tags.retain(|_, tagged| tagged != digest);
-                next.manifests.remove(digest).is_some()
+        edit: impl Fn(&Repository) -> Result<Option<Repository>, IndexError>,
+    ) -> Result<bool, IndexError> {
+        let deadline = Instant::now() + CHANGE_MAX;
+        loop {
+            let (version, old) = self.versioned(name).await?.unwrap_or_default();
+            let Some(next) = edit(&old)? else {
+                return Ok(false);
+            };
+            let value = if next.manifests.is_empty() {
+                None
+            } else {
+                Some(next.encode().map_err(CatalogError::Disk)?)
+            };
+            match answer("a change", self.catalog.swap(name, version, value)).await? {
+                Swap::Done => return Ok(true),
+                Swap::Moved if Instant::now() < deadline => {}
+                Swap::Moved => {
+                    return Err(IndexError::Catalog(CatalogError::Unavailable(format!(
+                        "others changed the repository all the time for {CHANGE_MAX:?}"
+                    ))));
+                }
             }
-        };
-        if !removed {
-            return Ok(false);
         }
-        if next.manifests.is_empty() {
-            let path = self.path(name);
-            blocking(move || fs::remove_file(path)).await?;
-            repositories.remove(name);
-        } else {
-            self.write(name, &next).await?;
-            repositories.insert(name.to_owned(), next);
-        }
-        sweep(references(&repositories));
-        Ok(true)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        // '+' cannot occur in a name.
-        self.dir.join(format!("{}.json", name.replace('/', "+")))
+    async fn load(&self) -> Result<BTreeMap<String, Stored>, IndexError> {
+        Ok(answer("reading all entries", self.catalog.load()).await?)
     }
 
-    async fn write(&self, name: &str, repository: &Repository) -> io::Result<()> {
-        let text = serde_json::to_vec(repository)?;
-        let (dir, path) = (self.dir.clone(), self.path(name));
-        blocking(move || {
-            let temporary = path.with_extension("tmp");
-            let mut file = File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(dir)?.sync_all()
-        })
-        .await
+    /// Decodes what was not decoded before.
+    fn understand(&self, name: &str, stored: &Stored) -> Result<Arc<Repository>, IndexError> {
+        if let Some((version, repository)) = self.lock().get(name)
+            && *version == stored.version
+        {
+            return Ok(Arc::clone(repository));
+        }
+        let repository = Repository::decode(&stored.value)
+            .map(Arc::new)
+            .map_err(|e| IndexError::Damaged(name.to_owned(), e))?;
+        let understood = (stored.version, Arc::clone(&repository));
+        self.lock().insert(name.to_owned(), understood);
+        Ok(repository)
+    }
+
+    /// The map is never left half changed, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u64, Arc<Repository>)>> {
+        self.understood
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn references(repositories: &BTreeMap<String, Repository>) -> HashSet<Digest> {
-    repositories
-        .values()
-        .flat_map(|r| &r.manifests)
-        .flat_map(|(digest, entry)| std::iter::once(digest).chain(&entry.references))
-        .copied()
-        .collect()
+/// The catalogue's answer, within bounds.
+async fn answer<T>(
+    what: &str,
+    asked: impl Future<Output = Result<T, CatalogError>>,
+) -> Result<T, CatalogError> {
+    timeout(ANSWER_MAX, asked).await.unwrap_or_else(|_| {
+        let why = format!("{what} was not answered within {ANSWER_MAX:?}");
+        Err(CatalogError::Unavailable(why))
+    })
 }
 
 fn page<'a>(

@@ -17,9 +17,25 @@ use tokio::time::{Instant, timeout};
 use super::{Limits, OpenError};
 use crate::Digest;
 
+/// A file that goes away with this, unless it is moved elsewhere before.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    /// If it fails, opening the registry next time does it.
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
 /// One upload.
 pub(super) struct Upload {
-    path: PathBuf,
+    scratch: Scratch,
     file: File,
     hasher: Sha256,
     size: u64,
@@ -38,40 +54,66 @@ pub(super) enum AppendError {
 }
 
 impl Upload {
+    async fn create(path: PathBuf) -> io::Result<Self> {
+        let file = File::create_new(&path).await?;
+        Ok(Self {
+            scratch: Scratch(path),
+            file,
+            hasher: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    /// Where the bytes are.
+    pub(super) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// Bytes received so far.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Appends a request body. What was written before an error stays, and is counted.
-    pub(super) async fn append(&mut self, body: Body, limits: &Limits) -> Result<(), AppendError> {
+    /// Appends a request body, so that there are at most `bytes_max`, each piece of which is waited for for `idle`.
+    /// What was written before an error stays, and is counted.
+    pub(super) async fn append(
+        &mut self,
+        body: Body,
+        bytes_max: u64,
+        idle: Duration,
+    ) -> Result<(), AppendError> {
         let mut stream = body.into_data_stream();
         loop {
-            let chunk = match timeout(limits.body_idle, stream.next()).await {
-                Err(_) => return Err(AppendError::Stalled(limits.body_idle)),
+            let chunk = match timeout(idle, stream.next()).await {
+                Err(_) => return Err(AppendError::Stalled(idle)),
                 Ok(None) => break,
                 Ok(Some(Err(e))) => return Err(AppendError::Broken(e)),
                 Ok(Some(Ok(chunk))) => chunk,
             };
-            if self.size + chunk.len() as u64 > limits.blob_bytes_max {
-                return Err(AppendError::TooLarge(limits.blob_bytes_max));
+            if self.size + chunk.len() as u64 > bytes_max {
+                return Err(AppendError::TooLarge(bytes_max));
             }
-            self.file.write_all(&chunk).await.map_err(AppendError::Io)?;
-            self.hasher.update(&chunk);
-            self.size += chunk.len() as u64;
+            self.write(&chunk).await.map_err(AppendError::Io)?;
         }
-        self.file.flush().await.map_err(AppendError::Io)
+        self.flush().await.map_err(AppendError::Io)
+    }
+
+    /// Appends bytes; they are in the file for others to read after a [`Upload::flush`].
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes).await?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.file.flush().await
     }
 
     /// Syncs the file and hands it out with the digest of its content.
-    pub(super) async fn finish(self) -> io::Result<(PathBuf, Digest)> {
+    pub(super) async fn finish(self) -> io::Result<(Scratch, Digest)> {
         self.file.sync_all().await?;
-        Ok((self.path, Digest::from_hasher(self.hasher)))
-    }
-
-    /// Removes the file. If that fails, opening the registry next time does it.
-    pub(super) fn discard(self) {
-        remove(&self.path);
+        Ok((self.scratch, Digest::from_hasher(self.hasher)))
     }
 }
 
@@ -85,7 +127,6 @@ fn remove(path: &Path) {
 
 struct Slot {
     repository: String,
-    path: PathBuf,
     touched: Instant,
     /// `None` once it was finished or discarded. An async lock: the body is written under it, so
     /// that two requests never mix their bytes.
@@ -130,11 +171,7 @@ impl Uploads {
             let idle = self.limits.upload_idle;
             slots.retain(|_, slot| {
                 // One whose lock is held is receiving right now.
-                let keep = slot.touched.elapsed() < idle || slot.upload.try_lock().is_err();
-                if !keep {
-                    remove(&slot.path);
-                }
-                keep
+                slot.touched.elapsed() < idle || slot.upload.try_lock().is_err()
             });
             if slots.len() >= self.limits.uploads_max {
                 return Ok(None);
@@ -143,20 +180,14 @@ impl Uploads {
                 id.clone(),
                 Slot {
                     repository: repository.to_owned(),
-                    path: path.clone(),
                     touched: Instant::now(),
                     upload: Arc::clone(&upload),
                 },
             );
         }
-        match File::create_new(&path).await {
-            Ok(file) => {
-                *upload.lock().await = Some(Upload {
-                    path,
-                    file,
-                    hasher: Sha256::new(),
-                    size: 0,
-                });
+        match Upload::create(path).await {
+            Ok(created) => {
+                *upload.lock().await = Some(created);
                 Ok(Some(id))
             }
             Err(e) => {
@@ -164,6 +195,11 @@ impl Uploads {
                 Err(e)
             }
         }
+    }
+
+    /// A file for bytes that arrive in one go, without an id by which a client could come back.
+    pub(super) async fn scratch(&self) -> io::Result<Upload> {
+        Upload::create(self.dir.join(uuid::Uuid::new_v4().to_string())).await
     }
 
     /// The upload `id` of `repository`, locked by whoever locks it; also marks it as in use.
