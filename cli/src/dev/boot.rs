@@ -1,11 +1,13 @@
 //! Starting and stopping the parts, in the order that they need each other.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use euston_agent::Agent;
+use euston_images::Alone;
 use kube::Client;
 
 use super::nodes;
@@ -37,12 +39,9 @@ pub(crate) async fn start(args: &DevArgs) -> anyhow::Result<(Cluster, Parts)> {
     // The port first: the most likely thing to be in the way, and the cheapest to find out.
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.api_port));
     let listener = plane::listen(address).await?;
-    let (registry, code) = (place.images(), place.code_cache());
-    let (store, images, runtime) = tokio::try_join!(
-        open_store(&place),
-        plane::open_registry(&registry),
-        plane::make_runtime(&code),
-    )?;
+    let code = place.code_cache();
+    let (store, runtime) = tokio::try_join!(open_store(&place), plane::make_runtime(&code))?;
+    let images = plane::open_registry(&place.images(), &store, Arc::new(Alone)).await?;
     // A handful of signatures and small files; not worth a thread of its own.
     let pki = Pki::open(&place.pki(), &euston_tls::loopback_sans(NODES_MAX))?;
     let url = format!("https://{address}");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use euston_apiserver::{ApiServer, MASTERS};
-use euston_images::Registry;
+use euston_apiserver::{ApiServer, ImageCatalog, MASTERS};
+use euston_images::{Registry, Siblings};
 use euston_sandbox::{Runtime, RuntimeConfig};
 use euston_tls::{Authority, ClientAuth, HttpsClient, Identity, ServeLimits};
 use raft_store::Store;
@@ -34,8 +34,8 @@ pub(crate) struct Pki {
     pub(crate) server: Identity,
     /// For the kubeconfig.
     pub(crate) admin: Identity,
-    /// What the API server shows to nodes.
-    node_client: Identity,
+    /// What this server shows to nodes, and to other servers.
+    pub(crate) node_client: Identity,
 }
 
 impl Pki {
@@ -184,13 +184,17 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Opens the image registry in `dir`.
+/// Opens this server's part of the image registry, whose index is in `store`, in `dir`.
 ///
 /// # Errors
 /// When it is damaged or cannot be written.
-pub(crate) async fn open_registry(dir: &Path) -> anyhow::Result<Registry> {
-    let dir = dir.to_owned();
-    blocking(move || Ok(Registry::open(&dir)?)).await
+pub(crate) async fn open_registry(
+    dir: &Path,
+    store: &Store,
+    siblings: Arc<dyn Siblings>,
+) -> anyhow::Result<Registry> {
+    let catalog = Arc::new(ImageCatalog::new(store.clone()));
+    Ok(Registry::open_shared(dir, catalog, siblings).await?)
 }
 
 /// Starts the sandbox host, which keeps compiled code in `code`.

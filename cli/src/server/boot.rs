@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use euston_agent::{Agent, AgentConfig};
-use euston_apiserver::ApiServer;
+use euston_apiserver::{ApiServer, MASTERS};
+use euston_images::{HttpSiblings, Siblings};
 use euston_join::JoinService;
 use euston_join::client::{JOIN_PATIENCE, ServerJoin, join_server};
 use euston_sandbox::Runtime;
+use euston_tls::{HttpsClient, PeerIdentity};
 use kube::Client;
 use raft_store::{Start, Store};
 
@@ -69,10 +71,9 @@ pub(crate) async fn start(args: &ServerArgs) -> anyhow::Result<(Server, Parts)> 
     let listener = plane::listen(api).await?;
     let (origin, start) = begin(args, &name, &place, peer).await?;
     let pki = Pki::open(&place.pki(), &sans(args, &name, api))?;
-    let (registry, code) = (place.images(), place.code_cache());
-    let (member, images, runtime) = tokio::try_join!(
+    let code = place.code_cache();
+    let (member, runtime) = tokio::try_join!(
         Member::open(&name, &place, &pki.authority, peer, start),
-        plane::open_registry(&registry),
         async {
             if args.no_agent {
                 return Ok(None);
@@ -87,22 +88,25 @@ pub(crate) async fn start(args: &ServerArgs) -> anyhow::Result<(Server, Parts)> 
         &kubeconfig::render(&url, &ca_pem, &pki.admin),
     )?;
     has_leader(&member.store).await?;
+    let others = siblings(&member.store, &pki)?;
+    let images = plane::open_registry(&place.images(), &member.store, others).await?;
 
     let mut parts = Parts::default();
     let config = plane::Config {
         store: member.store.clone(),
-        images,
+        images: images.clone(),
         pki: &pki,
         listener,
         advertise: (address, args.api_port),
     };
     let (store, authority) = (member.store.clone(), pki.authority.clone());
     let plane = Box::pin(Plane::start(config, &mut parts, move |api: &ApiServer| {
-        let client = api.client("system:euston:join", &[euston_apiserver::MASTERS]);
+        let client = api.client("system:euston:join", &[MASTERS]);
         let group = Arc::new(StoreGroup(store.clone()));
         JoinService::new(authority, client, group)
             .router()
             .merge(backup::router(store))
+            .merge(images.sibling_router(is_a_server))
     }))
     .await?;
     let (store, ending) = (member.store.clone(), plane.ending());
@@ -187,6 +191,30 @@ async fn begin(
         members: members.collect(),
     };
     Ok((Origin::Joined, start))
+}
+
+/// The other servers, as far as images need them.
+fn siblings(store: &Store, pki: &Pki) -> anyhow::Result<Arc<dyn Siblings>> {
+    let client = HttpsClient::new(pki.authority.ca_pem(), Some(&pki.node_client))?;
+    let (store, me) = (store.clone(), store.status().member_id);
+    let list = move || {
+        let members = store.members().into_iter();
+        let others = members.filter(|member| member.id != me);
+        others
+            .filter_map(|member| member.client_urls.into_iter().next())
+            .collect()
+    };
+    let send = move |request| {
+        let client = client.clone();
+        async move { client.send(request).await }
+    };
+    Ok(Arc::new(HttpSiblings::new(list, send)))
+}
+
+/// Who may exchange blobs with this server.
+fn is_a_server(extensions: &http::Extensions) -> bool {
+    let caller = extensions.get::<PeerIdentity>();
+    caller.is_some_and(|who| who.organizations.iter().any(|o| o == MASTERS))
 }
 
 /// What the API server's certificate is good for.
