@@ -24,7 +24,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// What an agent needs to stay in the cluster.
-#[derive(Debug)]
 pub struct Renewal {
     /// A client that shows the present certificate (of `euston_client::connect`).
     pub client: Client,
@@ -34,6 +33,15 @@ pub struct Renewal {
     pub dir: PathBuf,
     /// The present identity. A renewed one is sent here, for whoever serves with it.
     pub identity: watch::Sender<Identity>,
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renewal")
+            .field("servers", &self.servers)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Renews the node's certificate when a third of its life is left, and follows which servers there are, until
