@@ -35,6 +35,15 @@ pub struct Renewal {
     pub identity: watch::Sender<Identity>,
 }
 
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renewal")
+            .field("servers", &self.servers)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Renews the node's certificate when a third of its life is left, and follows which servers there are, until
 /// `shutdown`. Failures are logged and tried again.
 pub async fn keep_current(renewal: Renewal, shutdown: CancellationToken) {
