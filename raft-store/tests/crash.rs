@@ -116,7 +116,12 @@ async fn a_flipped_bit_in_any_file_is_refused_and_named() {
         .unwrap()
         .unwrap()
         .path();
-    for file in [log_file(&live), snapshot, live.join("MEMBER")] {
+    for file in [
+        log_file(&live),
+        snapshot,
+        live.join("MEMBER"),
+        live.join("LOGS"),
+    ] {
         let intact = fs::read(&file).unwrap();
         for at in 0..intact.len() {
             let mut bytes = intact.clone();
@@ -166,6 +171,47 @@ async fn missing_files_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_lost_log_is_noticed_file_by_file_and_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("live");
+    let store = open(&live).await;
+    put(&store, "a").await;
+    store.shutdown().await;
+    let newest = log_file(&live);
+    let check = async |lose: &dyn Fn(&Path), named: &Path| {
+        let crashed = dir.path().join("crashed");
+        image(&live, &crashed);
+        lose(&crashed);
+        let error = Store::open(Config::new("a", &crashed)).await.unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Corrupt { file, .. } if file.ends_with(named)),
+            "{error}"
+        );
+        fs::remove_dir_all(crashed).unwrap();
+    };
+    let name = Path::new("log").join(newest.file_name().unwrap());
+    check(
+        &|crashed| fs::remove_file(crashed.join(&name)).unwrap(),
+        &name,
+    )
+    .await;
+    check(
+        &|crashed| fs::remove_dir_all(crashed.join("log")).unwrap(),
+        &name,
+    )
+    .await;
+    // What tells is itself checked.
+    let damage = |crashed: &Path| {
+        let path = crashed.join("LOGS");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[13] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    check(&damage, Path::new("LOGS")).await;
+    assert_eq!(count(&open(&live).await).await, 1);
+}
+
+#[tokio::test]
 async fn an_unknown_snapshot_format_is_refused_by_its_number() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).await.shutdown().await;
@@ -185,7 +231,7 @@ async fn an_unknown_snapshot_format_is_refused_by_its_number() {
             error,
             OpenError::UnknownFormat {
                 found: 77,
-                supported: 2,
+                supported: 3,
                 ..
             }
         ),
