@@ -37,8 +37,19 @@ const ARROWS: &[Arrow] = &[
         "the registry is useful without the API server",
     ),
     (
+        "euston-protobuf",
+        &[],
+        "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
+    ),
+    (
         "euston-apiserver",
-        &["euston-api", "euston-tls", "euston-images", "raft-store"],
+        &[
+            "euston-api",
+            "euston-protobuf",
+            "euston-tls",
+            "euston-images",
+            "raft-store",
+        ],
         "the one way to the store; it knows its clients only by the API",
     ),
     (

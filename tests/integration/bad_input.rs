@@ -218,6 +218,10 @@ async fn bad_objects_are_refused_with_the_field_and_the_reason() {
         },
         Case {
             content_type: "application/vnd.kubernetes.protobuf",
+            ..case(DEPLOYMENTS, "k8s", 400, "BadRequest", "does not begin with")
+        },
+        Case {
+            content_type: "application/cbor",
             ..case(
                 DEPLOYMENTS,
                 "k8s",

@@ -5,4 +5,5 @@
 mod bad_input;
 mod every_kind;
 mod list_and_watch;
+mod protobuf;
 mod raw;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Binding, Namespace, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use super::request::Query;
-use super::{body, respond, write};
+use super::{body, negotiate, respond, write};
 use crate::error::{ApiError, Result};
 use crate::registry::decode::decode;
 use crate::registry::object::BoxObject;
@@ -29,8 +29,8 @@ pub async fn bind(
     request: Body,
 ) -> Result<Response> {
     let options = write::options(query)?;
-    let json = body::read_object(headers, request).await?;
-    let (binding, _) = decode::<Binding>(&json, None).map_err(|e| {
+    let body = body::read_object(headers, request, ("", "v1", "Binding")).await?;
+    let (binding, _) = decode::<Binding>(&body.json, None).map_err(|e| {
         ApiError::bad_request(format!(
             "Binding in version \"v1\" cannot be handled as a Binding: {e}"
         ))
@@ -86,7 +86,7 @@ pub async fn bind(
         status: Some("Success".to_owned()),
         ..Status::default()
     };
-    respond::serialized(StatusCode::CREATED, &status)
+    respond::serialized(StatusCode::CREATED, negotiate::plain(headers), &status)
 }
 
 fn mark_scheduled(pod: &mut Pod) {
@@ -117,8 +117,9 @@ pub async fn finalize(
     request: Body,
 ) -> Result<Response> {
     let options = write::options(query)?;
-    let json = body::read_object(headers, request).await?;
-    let (mut object, _) = registry.decode(resource, &json, options.validation)?;
+    let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
+    let validation = body.validation(options.validation);
+    let (mut object, _) = registry.decode(resource, &body.json, validation)?;
     let precondition = Precondition::of(object.as_ref());
     let finalizers = typed::<Namespace>(&mut object)?
         .spec

@@ -5,13 +5,32 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::negotiate;
+use super::negotiate::{self, Encoding};
+use super::protobuf;
 use crate::error::{ApiError, Result};
+use crate::registry::options::FieldValidation;
 
 /// The largest body of a request, in bytes: kube-apiserver's bound.
 pub const BODY_BYTES_MAX: usize = 3 << 20;
 
-const READABLE: &str = "application/json, application/yaml";
+const READABLE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+/// The object that a request brought.
+pub struct Object {
+    /// As JSON, whatever it came in.
+    pub json: Bytes,
+    encoding: Encoding,
+}
+
+impl Object {
+    /// How strictly it is decoded: protobuf names no fields, so there is nothing to find in it.
+    pub fn validation(&self, asked: FieldValidation) -> FieldValidation {
+        match self.encoding {
+            Encoding::Json => asked,
+            Encoding::Protobuf => FieldValidation::Ignore,
+        }
+    }
+}
 
 /// Reads a body to its end.
 ///
@@ -27,16 +46,28 @@ pub async fn read(body: Body) -> Result<Bytes> {
     }
 }
 
-/// Reads a body that holds an object, as JSON.
+/// Reads a body that holds an object. `expected` is the group, version and kind that it
+/// has where it does not say so itself.
 ///
 /// # Errors
-/// As [`read`]; 415 for a type that is neither JSON nor YAML; 400 for broken YAML.
-pub async fn read_object(headers: &HeaderMap, body: Body) -> Result<Bytes> {
-    match negotiate::content_type(headers).as_str() {
-        "application/json" | "*/*" => read(body).await,
-        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&read(body).await?),
-        other => Err(ApiError::unsupported_media_type(other, READABLE)),
-    }
+/// As [`read`]; 415 for a type that cannot be read; 400 for broken YAML or protobuf.
+pub async fn read_object(
+    headers: &HeaderMap,
+    body: Body,
+    expected: (&str, &str, &str),
+) -> Result<Object> {
+    let (json, encoding) = match negotiate::content_type(headers).as_str() {
+        "application/json" | "*/*" => (read(body).await?, Encoding::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => {
+            (yaml_to_json(&read(body).await?)?, Encoding::Json)
+        }
+        euston_protobuf::envelope::MEDIA_TYPE => {
+            let json = protobuf::to_json(&read(body).await?, expected)?;
+            (json, Encoding::Protobuf)
+        }
+        other => return Err(ApiError::unsupported_media_type(other, READABLE)),
+    };
+    Ok(Object { json, encoding })
 }
 
 /// Turns one YAML document into JSON.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
+use euston_protobuf::envelope;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::respond;
+use super::negotiate::{self, Encoding};
+use super::{protobuf, respond};
 use crate::registry::kind::{Kind, VERBS};
 
 /// The Kubernetes version whose API this is.
@@ -27,11 +29,21 @@ struct Document {
 
 impl Document {
     fn new(value: &Value, content_type: &'static str) -> Self {
-        let body = value.to_string();
-        let digest = Sha256::digest(body.as_bytes());
+        Self::of(value.to_string().into(), content_type)
+    }
+
+    /// The same in protobuf; `None` for a document that has no such form.
+    fn protobuf(value: &Value) -> Option<Self> {
+        let kind = value["kind"].as_str()?;
+        let body = protobuf::body("v1", kind, value.to_string().as_bytes()).ok()?;
+        Some(Self::of(body.into(), envelope::MEDIA_TYPE))
+    }
+
+    fn of(body: Bytes, content_type: &'static str) -> Self {
+        let digest = Sha256::digest(&body);
         let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
         Document {
-            body: body.into(),
+            body,
             etag: format!("\"{hex}\""),
             content_type,
         }
@@ -42,6 +54,8 @@ impl Document {
 pub struct Discovery {
     aggregated: BTreeMap<&'static str, Document>,
     classic: BTreeMap<String, Document>,
+    /// The classic ones again.
+    protobuf: BTreeMap<String, Document>,
 }
 
 impl Discovery {
@@ -58,7 +72,11 @@ impl Discovery {
                 .push(kind);
         }
         let mut classic = BTreeMap::new();
+        let mut protobuf = BTreeMap::new();
         let mut add = |path: String, value: Value| {
+            if let Some(document) = Document::protobuf(&value) {
+                protobuf.insert(path.clone(), document);
+            }
             classic.insert(path, Document::new(&value, "application/json"));
         };
         add(
@@ -108,6 +126,7 @@ impl Discovery {
         Discovery {
             aggregated,
             classic,
+            protobuf,
         }
     }
 
@@ -116,7 +135,10 @@ impl Discovery {
         let path = path.trim_end_matches('/');
         let document = match self.aggregated.get(path) {
             Some(document) if wants_aggregated(headers) => document,
-            _ => self.classic.get(path)?,
+            _ => match negotiate::plain(headers) {
+                Encoding::Json => self.classic.get(path)?,
+                Encoding::Protobuf => self.protobuf.get(path).or_else(|| self.classic.get(path))?,
+            },
         };
         let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
         let mut response = if known == Some(document.etag.as_str()) {

@@ -15,7 +15,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::negotiate::Form;
+use super::negotiate::{Accepted, Form};
 use super::request::Query;
 use super::selection::Selection;
 use super::table::IncludeObject;
@@ -267,7 +267,7 @@ async fn history_page(
 pub fn respond(
     resource: Resource<'_>,
     page: &Page,
-    form: Form,
+    accepted: Accepted,
     include: IncludeObject,
 ) -> Result<Response> {
     let mut meta = json!({ "resourceVersion": page.revision.to_string() });
@@ -277,7 +277,7 @@ pub fn respond(
     if let Some(remaining) = page.remaining {
         meta["remainingItemCount"] = json!(remaining);
     }
-    if form == Form::Table {
+    if accepted.form == Form::Table {
         let mut writer = table::Writer::new(resource, include, &meta, true)?;
         for entry in &page.entries {
             writer.push(entry)?;
@@ -287,15 +287,13 @@ pub fn respond(
     let size: usize = page.entries.iter().map(|e| e.value.len() + 64).sum();
     let mut out = Vec::with_capacity(size + 256);
     let names = &resource.kind.names;
-    let (kind, version) = match form {
-        Form::Metadata => (
-            "PartialObjectMetadata".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
-        ),
-        _ => (names.kind.clone(), names.api_version()),
+    let (kind, version) = match accepted.form {
+        Form::Metadata => (partial::KIND, partial::API_VERSION.to_owned()),
+        _ => (names.kind.as_str(), names.api_version()),
     };
+    let kind = format!("{kind}List");
     out.extend_from_slice(
-        format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":"#).as_bytes(),
+        format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":"#).as_bytes(),
     );
     serde_json::to_writer(&mut out, &meta).map_err(ApiError::internal)?;
     out.extend_from_slice(br#","items":["#);
@@ -303,13 +301,13 @@ pub fn respond(
         if i > 0 {
             out.push(b',');
         }
-        match form {
+        match accepted.form {
             Form::Metadata => partial::write(entry, &mut out)?,
             _ => entry.write_json(&mut out),
         }
     }
     out.extend_from_slice(b"]}");
-    Ok(respond::json(StatusCode::OK, out))
+    respond::encoded(StatusCode::OK, accepted.encoding, (&version, &kind), out)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod log;
 mod negotiate;
 mod partial;
 mod patch;
+mod protobuf;
 mod request;
 mod respond;
 mod scale;
@@ -38,7 +39,7 @@ use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
 use discovery::Discovery;
-use negotiate::Form;
+use negotiate::Accepted;
 use request::{Query, ResourcePath};
 use selection::Selection;
 use table::IncludeObject;
@@ -110,9 +111,10 @@ impl Api {
     }
 
     async fn answer(&self, request: Request<Body>) -> Response {
+        let encoding = negotiate::plain(request.headers());
         match self.route(request).await {
             Ok(response) => response,
-            Err(error) => respond::error(&error),
+            Err(error) => respond::error(&error, encoding),
         }
     }
 
@@ -252,7 +254,7 @@ impl Api {
         headers: &HeaderMap,
         query: &Query,
     ) -> Result<Response> {
-        let form = negotiate::form(headers)?;
+        let accepted = negotiate::accepted(headers, resource.kind)?;
         let include = IncludeObject::parse(query)?;
         let entry = match query
             .get("resourceVersion")
@@ -266,7 +268,7 @@ impl Api {
                 .ok_or_else(|| resource.not_found(crate::registry::name_of(key)))?,
             _ => self.registry.get(resource, key).await?,
         };
-        respond::object(StatusCode::OK, resource, &entry, form, include)
+        respond::object(StatusCode::OK, resource, &entry, accepted, include)
     }
 
     async fn watch(
@@ -278,7 +280,7 @@ impl Api {
     ) -> Result<Response> {
         let selection = Selection::parse(resource.kind, namespace, query)?;
         let options = WatchOptions::parse(query)?;
-        let form: Form = negotiate::form(headers)?;
+        let accepted: Accepted = negotiate::accepted(headers, resource.kind)?;
         let include = IncludeObject::parse(query)?;
         let shutdown = self.shutdown.clone();
         watch::respond(
@@ -286,7 +288,7 @@ impl Api {
             resource,
             selection,
             options,
-            form,
+            accepted,
             include,
             shutdown,
         )
@@ -330,10 +332,10 @@ impl Call<'_> {
             ("list", None) => {
                 let selection = Selection::parse(resource.kind, namespace, query)?;
                 let options = list::ListOptions::parse(query)?;
-                let form = negotiate::form(headers)?;
+                let accepted = negotiate::accepted(headers, resource.kind)?;
                 let include = IncludeObject::parse(query)?;
                 let page = list::page(registry, resource, &selection, &options).await?;
-                list::respond(resource, &page, form, include)
+                list::respond(resource, &page, accepted, include)
             }
             ("create" | "deletecollection", None) if target.name.is_none() && all_namespaces => {
                 Err(self.not_allowed())
@@ -377,7 +379,7 @@ impl Call<'_> {
                 patch::patch(registry, resource, key, part, headers, query, body).await
             }
             ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
-            ("get", Some(Subresource::Scale)) => scale::get(registry, resource, key).await,
+            ("get", Some(Subresource::Scale)) => scale::get(registry, resource, key, headers).await,
             ("update" | "patch", Some(Subresource::Scale)) => {
                 scale::set(registry, resource, key, method, headers, query, body).await
             }
@@ -400,7 +402,8 @@ impl Call<'_> {
 /// Images are for those with an identity: nodes pull, people push.
 async fn only_known(request: Request<Body>, next: axum::middleware::Next) -> Response {
     if User::of(request.extensions()).is_anonymous() {
-        return respond::error(&ApiError::unauthorized());
+        let encoding = negotiate::plain(request.headers());
+        return respond::error(&ApiError::unauthorized(), encoding);
     }
     next.run(request).await
 }

@@ -8,6 +8,12 @@ use serde_json::value::RawValue;
 use crate::error::{ApiError, Result};
 use crate::storage::Entry;
 
+/// `apiVersion` of such an object.
+pub const API_VERSION: &str = "meta.k8s.io/v1";
+
+/// `kind` of such an object.
+pub const KIND: &str = "PartialObjectMetadata";
+
 #[derive(Deserialize)]
 struct MetadataOnly<'a> {
     #[serde(borrow)]

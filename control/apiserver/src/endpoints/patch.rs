@@ -94,7 +94,7 @@ pub async fn patch(
     request: Body,
 ) -> Result<Response> {
     let options = write::options(query)?;
-    negotiate::form(headers)?;
+    negotiate::accepted(headers, resource.kind)?;
     let names = &resource.kind.names;
     let patch = Patch::read(
         headers,

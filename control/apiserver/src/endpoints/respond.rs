@@ -7,8 +7,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNIN
 use http::{HeaderName, StatusCode};
 use serde::Serialize;
 
-use super::negotiate::Form;
-use super::{partial, table};
+use super::negotiate::{Accepted, Encoding, Form};
+use super::{partial, protobuf, table};
 use crate::error::{ApiError, Result};
 use crate::registry::Resource;
 use crate::storage::Entry;
@@ -31,15 +31,36 @@ pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     response
 }
 
-/// Any serialisable value as JSON.
+/// An object or list that stands there as JSON.
 ///
 /// # Errors
-/// 500 if it has no JSON form.
-pub fn serialized(status: StatusCode, value: &impl Serialize) -> Result<Response> {
-    Ok(json(
-        status,
-        serde_json::to_vec(value).map_err(ApiError::internal)?,
-    ))
+/// 500 if it cannot be written so.
+pub fn encoded(
+    status: StatusCode,
+    encoding: Encoding,
+    (api_version, kind): (&str, &str),
+    body: impl Into<Bytes>,
+) -> Result<Response> {
+    match encoding {
+        Encoding::Json => Ok(json(status, body)),
+        Encoding::Protobuf => {
+            let body = protobuf::body(api_version, kind, &body.into())?;
+            Ok(typed(status, euston_protobuf::envelope::MEDIA_TYPE, body))
+        }
+    }
+}
+
+/// A typed object of a built-in kind.
+///
+/// # Errors
+/// 500 if it cannot be written so.
+pub fn serialized<T: Serialize + k8s_openapi::Resource>(
+    status: StatusCode,
+    encoding: Encoding,
+    value: &T,
+) -> Result<Response> {
+    let json = serde_json::to_vec(value).map_err(ApiError::internal)?;
+    encoded(status, encoding, (T::API_VERSION, T::KIND), json)
 }
 
 /// One object in the form that the client accepts.
@@ -50,22 +71,36 @@ pub fn object(
     status: StatusCode,
     resource: Resource<'_>,
     entry: &Entry,
-    form: Form,
+    accepted: Accepted,
     include: table::IncludeObject,
 ) -> Result<Response> {
-    let body = match form {
-        Form::Object => entry.json(),
-        Form::Metadata => partial::object(entry)?,
-        Form::Table => table::one(resource, entry, include, true)?,
-    };
-    Ok(json(status, body))
+    let names = &resource.kind.names;
+    match accepted.form {
+        Form::Object => {
+            let api_version = names.api_version();
+            let gvk = (api_version.as_str(), names.kind.as_str());
+            encoded(status, accepted.encoding, gvk, entry.json())
+        }
+        Form::Metadata => {
+            let json = partial::object(entry)?;
+            encoded(
+                status,
+                accepted.encoding,
+                (partial::API_VERSION, partial::KIND),
+                json,
+            )
+        }
+        Form::Table => Ok(json(status, table::one(resource, entry, include, true)?)),
+    }
 }
 
 /// The answer for an error.
-pub fn error(error: &ApiError) -> Response {
-    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(&error.status()).unwrap_or_default();
-    let mut response = json(status, body);
+pub fn error(error: &ApiError, encoding: Encoding) -> Response {
+    let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = error.status();
+    // What cannot be written in one way is told in the other.
+    let mut response = serialized(code, encoding, &status)
+        .unwrap_or_else(|_| json(code, serde_json::to_vec(&status).unwrap_or_default()));
     if let Some(seconds) = error.details.as_ref().and_then(|d| d.retry_after_seconds) {
         response
             .headers_mut()

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::patch::Patch;
 use super::request::Query;
-use super::{body, respond, write};
+use super::{body, negotiate, respond, write};
 use crate::error::{ApiError, Result};
 use crate::registry::object::AnyObject;
 use crate::registry::{Part, Precondition, Registry, Resource};
@@ -42,21 +42,31 @@ fn view(resource: Resource<'_>, object: &dyn AnyObject, entry: &Entry) -> Result
     })
 }
 
-fn respond_with(resource: Resource<'_>, entry: &Entry) -> Result<Response> {
+fn respond_with(resource: Resource<'_>, entry: &Entry, headers: &HeaderMap) -> Result<Response> {
     let object = resource
         .kind
         .rules
         .decode_stored(&entry.value)
         .map_err(ApiError::internal)?;
-    respond::serialized(StatusCode::OK, &view(resource, object.as_ref(), entry)?)
+    let scale = view(resource, object.as_ref(), entry)?;
+    respond::serialized(StatusCode::OK, negotiate::plain(headers), &scale)
 }
 
 /// GET.
 ///
 /// # Errors
 /// 404.
-pub async fn get(registry: &Registry, resource: Resource<'_>, key: &ObjectKey) -> Result<Response> {
-    respond_with(resource, registry.get(resource, key).await?.as_ref())
+pub async fn get(
+    registry: &Registry,
+    resource: Resource<'_>,
+    key: &ObjectKey,
+    headers: &HeaderMap,
+) -> Result<Response> {
+    respond_with(
+        resource,
+        registry.get(resource, key).await?.as_ref(),
+        headers,
+    )
 }
 
 /// PUT and PATCH.
@@ -80,8 +90,9 @@ pub async fn set(
         whole = None;
     } else {
         patch = None;
-        let json = body::read_object(headers, request).await?;
-        whole = Some(decode(&json)?);
+        let expected = ("autoscaling", "v1", "Scale");
+        let body = body::read_object(headers, request, expected).await?;
+        whole = Some(decode(&body.json)?);
     }
     let done = registry
         .update(resource, key, Part::Main, &options, |old, entry| {
@@ -112,7 +123,7 @@ pub async fn set(
             Ok((new, precondition, Vec::new()))
         })
         .await?;
-    respond_with(resource, &done.entry)
+    respond_with(resource, &done.entry, headers)
 }
 
 fn decode(json: &[u8]) -> Result<Scale> {

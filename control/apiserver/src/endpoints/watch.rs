@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use euston_protobuf::envelope;
 use futures::StreamExt;
 use http::StatusCode;
 use rand::Rng;
@@ -17,11 +18,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::negotiate::Form;
+use super::negotiate::{Accepted, Encoding, Form};
 use super::request::Query;
 use super::selection::Selection;
 use super::table::IncludeObject;
-use super::{partial, respond, table};
+use super::{partial, protobuf, respond, table};
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
 use crate::registry::options::parse_resource_version;
@@ -97,7 +98,7 @@ pub async fn respond(
     resource: Resource<'_>,
     selection: Selection,
     options: WatchOptions,
-    form: Form,
+    accepted: Accepted,
     include: IncludeObject,
     shutdown: CancellationToken,
 ) -> Result<Response> {
@@ -129,10 +130,8 @@ pub async fn respond(
         match resource.cache.cursor_after(from) {
             Ok(cursor) => (Some(cursor), from),
             Err(gap) => {
-                queue.push_back(error_event(&ApiError::expired(format!(
-                    "too old resource version: {from} ({})",
-                    gap.forgotten
-                ))));
+                let message = format!("too old resource version: {from} ({})", gap.forgotten);
+                queue.push_back(error_event(&ApiError::expired(message), accepted.encoding));
                 (None, from)
             }
         }
@@ -141,7 +140,7 @@ pub async fn respond(
         kind: resource.kind.clone(),
         cache: resource.cache.clone(),
         selection,
-        form,
+        accepted,
         include,
         columns_due: true,
         cursor,
@@ -160,7 +159,11 @@ pub async fn respond(
         Some((Ok::<_, std::convert::Infallible>(frame), stream))
     });
     // Boxed, since the state is large and moves along.
-    let mut response = respond::json(StatusCode::OK, Bytes::new());
+    let content_type = match accepted.encoding {
+        Encoding::Json => "application/json",
+        Encoding::Protobuf => envelope::STREAM_MEDIA_TYPE,
+    };
+    let mut response = respond::typed(StatusCode::OK, content_type, Bytes::new());
     *response.body_mut() = Body::from_stream(frames.boxed());
     Ok(response)
 }
@@ -169,7 +172,7 @@ struct Stream {
     kind: Arc<Kind>,
     cache: Arc<ResourceCache>,
     selection: Selection,
-    form: Form,
+    accepted: Accepted,
     include: IncludeObject,
     columns_due: bool,
     /// `None` once the stream has failed: what is queued is sent, then it ends.
@@ -210,8 +213,9 @@ impl Stream {
                         self.seen, gap.forgotten
                     );
                     self.cursor = None;
+                    let error = ApiError::expired(message);
                     self.queue
-                        .push_back(error_event(&ApiError::expired(message)));
+                        .push_back(error_event(&error, self.accepted.encoding));
                     continue;
                 }
                 Ok((changes, seen)) => {
@@ -262,72 +266,113 @@ impl Stream {
             (true, false) => EventType::Deleted,
             (false, false) => return,
         };
-        let frame = if self.form == Form::Object {
-            change.frame(event)
-        } else {
-            change
+        let made = match (self.accepted.form, self.accepted.encoding) {
+            (Form::Object, Encoding::Json) => change.frame(event).map(Ok),
+            (Form::Object, Encoding::Protobuf) => {
+                change.protobuf_frame(event, |entry| self.try_show(event.name(), entry))
+            }
+            _ => change
                 .object(event)
-                .map(|entry| self.show(event.name(), &entry))
+                .map(|entry| self.try_show(event.name(), &entry)),
         };
-        self.queue.extend(frame);
+        if let Some(made) = made {
+            let frame = made.unwrap_or_else(|error| self.fail(&error));
+            self.queue.push_back(frame);
+        }
     }
 
     fn show(&mut self, event: &str, entry: &Entry) -> Bytes {
+        self.try_show(event, entry)
+            .unwrap_or_else(|error| self.fail(&error))
+    }
+
+    /// The stream's last event.
+    fn fail(&mut self, error: &ApiError) -> Bytes {
+        self.cursor = None;
+        error_event(error, self.accepted.encoding)
+    }
+
+    fn try_show(&mut self, event: &str, entry: &Entry) -> Result<Bytes> {
         let resource = Resource {
             kind: &self.kind,
             cache: &self.cache,
         };
-        let shown = match self.form {
-            Form::Object => return frame(event, entry),
-            Form::Metadata => partial::object(entry),
-            Form::Table => {
-                let columns = std::mem::take(&mut self.columns_due);
-                table::one(resource, entry, self.include, columns)
+        let encoding = self.accepted.encoding;
+        match (self.accepted.form, encoding) {
+            (Form::Object, Encoding::Json) => Ok(frame(event, entry)),
+            (Form::Object, Encoding::Protobuf) => {
+                let names = &self.kind.names;
+                protobuf::frame(event, &names.api_version(), &names.kind, &entry.json())
             }
-        };
-        match shown {
-            Ok(object) => wrap(event, &object),
-            Err(error) => {
-                self.cursor = None;
-                error_event(&error)
+            (Form::Metadata, _) => {
+                let object = partial::object(entry)?;
+                wrap(
+                    encoding,
+                    event,
+                    (partial::API_VERSION, partial::KIND),
+                    &object,
+                )
+            }
+            (Form::Table, _) => {
+                let columns = std::mem::take(&mut self.columns_due);
+                let table = table::one(resource, entry, self.include, columns)?;
+                Ok(wrap_json(event, &table))
             }
         }
     }
 
-    fn bookmark(&self, initial_end: bool) -> Bytes {
+    fn bookmark(&mut self, initial_end: bool) -> Bytes {
         let mut meta =
             json!({ "resourceVersion": self.seen.to_string(), "creationTimestamp": null });
         if initial_end {
             meta["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let names = &self.kind.names;
-        let object = match self.form {
-            Form::Object => {
-                json!({ "kind": names.kind, "apiVersion": names.api_version(), "metadata": meta })
-            }
-            Form::Metadata => {
-                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta })
+        let (api_version, kind) = match self.accepted.form {
+            Form::Object => (names.api_version(), names.kind.as_str()),
+            Form::Metadata => (partial::API_VERSION.to_owned(), partial::KIND),
+            Form::Table => (partial::API_VERSION.to_owned(), "Table"),
+        };
+        let object = match self.accepted.form {
+            Form::Object | Form::Metadata => {
+                json!({ "kind": kind, "apiVersion": api_version, "metadata": meta })
             }
             Form::Table => json!({
-                "kind": "Table",
-                "apiVersion": "meta.k8s.io/v1",
+                "kind": kind,
+                "apiVersion": api_version,
                 "metadata": { "resourceVersion": self.seen.to_string() },
                 "columnDefinitions": null,
                 "rows": [{
                     "cells": self.kind.rules.columns().iter().map(|_| "").collect::<Vec<_>>(),
                     "object": {
-                        "kind": "PartialObjectMetadata",
-                        "apiVersion": "meta.k8s.io/v1",
+                        "kind": partial::KIND,
+                        "apiVersion": partial::API_VERSION,
                         "metadata": meta,
                     },
                 }],
             }),
         };
-        wrap("BOOKMARK", object.to_string().as_bytes())
+        let object = object.to_string();
+        let gvk = (api_version.as_str(), kind);
+        wrap(self.accepted.encoding, "BOOKMARK", gvk, object.as_bytes())
+            .unwrap_or_else(|error| self.fail(&error))
     }
 }
 
-fn wrap(event: &str, object: &[u8]) -> Bytes {
+/// An event that carries the JSON of an object of a built-in kind.
+fn wrap(
+    encoding: Encoding,
+    event: &str,
+    (api_version, kind): (&str, &str),
+    object: &[u8],
+) -> Result<Bytes> {
+    match encoding {
+        Encoding::Json => Ok(wrap_json(event, object)),
+        Encoding::Protobuf => protobuf::frame(event, api_version, kind, object),
+    }
+}
+
+fn wrap_json(event: &str, object: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(object.len() + 48);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(event.as_bytes());
@@ -337,11 +382,13 @@ fn wrap(event: &str, object: &[u8]) -> Bytes {
     out.into()
 }
 
-fn error_event(error: &ApiError) -> Bytes {
-    wrap(
-        "ERROR",
-        &serde_json::to_vec(&error.status()).unwrap_or_default(),
-    )
+fn error_event(error: &ApiError, encoding: Encoding) -> Bytes {
+    let status = serde_json::to_vec(&error.status()).unwrap_or_default();
+    wrap(encoding, "ERROR", ("v1", "Status"), &status).unwrap_or_else(|error| {
+        // Our own Status always has a message; without the event the stream just ends.
+        tracing::error!(%error, "a Status cannot be written in protobuf");
+        Bytes::new()
+    })
 }
 
 #[cfg(test)]

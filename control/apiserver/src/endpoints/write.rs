@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
 
 use super::list::{self, ListOptions};
-use super::negotiate::{self, Form};
+use super::negotiate::{self, Accepted, Form};
 use super::request::Query;
 use super::selection::Selection;
 use super::table::IncludeObject;
@@ -44,14 +44,14 @@ pub fn saved(
     resource: Resource<'_>,
     saved: &Saved,
 ) -> Result<Response> {
-    let form = negotiate::form(headers)?;
+    let accepted = negotiate::accepted(headers, resource.kind)?;
     let status = if saved.created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
     let include = IncludeObject::parse(query)?;
-    let mut response = respond::object(status, resource, &saved.entry, form, include)?;
+    let mut response = respond::object(status, resource, &saved.entry, accepted, include)?;
     respond::warn(&mut response, &saved.warnings);
     Ok(response)
 }
@@ -69,9 +69,10 @@ pub async fn create(
     request: Body,
 ) -> Result<Response> {
     let options = options(query)?;
-    negotiate::form(headers)?;
-    let json = body::read_object(headers, request).await?;
-    let (object, findings) = registry.decode(resource, &json, options.validation)?;
+    negotiate::accepted(headers, resource.kind)?;
+    let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
+    let validation = body.validation(options.validation);
+    let (object, findings) = registry.decode(resource, &body.json, validation)?;
     let mut done = registry
         .create(resource, namespace, object, &options)
         .await?;
@@ -93,9 +94,10 @@ pub async fn replace(
     request: Body,
 ) -> Result<Response> {
     let options = options(query)?;
-    negotiate::form(headers)?;
-    let json = body::read_object(headers, request).await?;
-    let (object, findings) = registry.decode(resource, &json, options.validation)?;
+    negotiate::accepted(headers, resource.kind)?;
+    let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
+    let validation = body.validation(options.validation);
+    let (object, findings) = registry.decode(resource, &body.json, validation)?;
     let precondition = Precondition::of(object.as_ref());
     let updated = registry
         .update(resource, key, part, &options, |_, _| {
@@ -133,14 +135,14 @@ pub async fn delete(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
+    let accepted = negotiate::accepted(headers, resource.kind)?;
     let deletion = deletion(headers, query, request).await?;
     let deleted = registry.delete(resource, key, &deletion).await?;
     // A pod comes back as an object, since clients look at its grace; other kinds
     // that are gone are answered with a Status, as Kubernetes does.
     if !deleted.gone || resource.kind.names.plural == "pods" {
-        let form = negotiate::form(headers)?;
         let include = IncludeObject::parse(query)?;
-        return respond::object(StatusCode::OK, resource, &deleted.entry, form, include);
+        return respond::object(StatusCode::OK, resource, &deleted.entry, accepted, include);
     }
     let names = &resource.kind.names;
     let status = Status {
@@ -154,7 +156,7 @@ pub async fn delete(
         }),
         ..Status::default()
     };
-    respond::serialized(StatusCode::OK, &status)
+    respond::serialized(StatusCode::OK, accepted.encoding, &status)
 }
 
 /// DELETE of a collection: everything that the selectors match.
@@ -169,6 +171,10 @@ pub async fn delete_collection(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
+    let accepted = Accepted {
+        form: Form::Object,
+        ..negotiate::accepted(headers, resource.kind)?
+    };
     let selection = Selection::parse(resource.kind, namespace, query)?;
     let list_options = ListOptions::parse(query)?;
     let deletion = deletion(headers, query, request).await?;
@@ -187,11 +193,12 @@ pub async fn delete_collection(
         }
     }
     drop(running);
-    list::respond(resource, &page, Form::Object, IncludeObject::default())
+    list::respond(resource, &page, accepted, IncludeObject::default())
 }
 
 async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<Deletion> {
-    let json = body::read_object(headers, request).await?;
+    let expected = ("meta.k8s.io", "v1", "DeleteOptions");
+    let json = body::read_object(headers, request, expected).await?.json;
     let mut options: DeleteOptions = if json.is_empty() {
         DeleteOptions::default()
     } else {

@@ -2,6 +2,7 @@
 
 use euston_api::field::ErrorList;
 use euston_api::names::NameRule;
+use euston_protobuf::Message;
 use serde_json::Value;
 
 use super::decode::{self, Findings};
@@ -78,6 +79,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// Group, version and kind.
+    pub fn gvk(&self) -> (&str, &str, &str) {
+        (&self.group, &self.version, &self.kind)
+    }
+
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -146,6 +152,13 @@ impl Kind {
                 ),
             }),
         }
+    }
+
+    /// Its message in Kubernetes' protobuf; `None` for kinds that have none (custom resources).
+    pub fn message(&self) -> Option<Message> {
+        let names = &self.names;
+        let of = types().lookup_gvk(&names.group, &names.version, &names.kind)?;
+        Message::named(types().get(of).name())
     }
 
     /// With short names.

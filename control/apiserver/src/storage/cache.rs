@@ -36,8 +36,13 @@ pub struct Change {
     pub new: Option<Arc<Entry>>,
     /// The object before; `None` if it was created.
     pub old: Option<Arc<Entry>>,
-    frames: [OnceLock<Bytes>; 3],
+    frames: Frames,
+    /// Made when the first watcher asks for protobuf; most changes never meet one.
+    protobuf: OnceLock<Box<Frames>>,
 }
+
+/// The event as it is sent, for each [`EventType`].
+type Frames = [OnceLock<Bytes>; 3];
 
 /// What a watch event says happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +95,26 @@ impl Change {
                 .get_or_init(|| frame(event.name(), &object))
                 .clone(),
         )
+    }
+
+    /// The event in protobuf, which the caller knows how to `make`: once, for every watcher.
+    /// `None` if there is no object to send.
+    ///
+    /// # Errors
+    /// Those of `make`, which are not kept.
+    pub fn protobuf_frame<E>(
+        &self,
+        event: EventType,
+        make: impl FnOnce(&Entry) -> Result<Bytes, E>,
+    ) -> Option<Result<Bytes, E>> {
+        let frames = self.protobuf.get_or_init(Box::default);
+        let place = &frames[event as usize];
+        if let Some(made) = place.get() {
+            return Some(Ok(made.clone()));
+        }
+        let object = self.object(event)?;
+        // Of two that make it at the same time, one is kept; they are equal.
+        Some(make(&object).map(|made| place.get_or_init(|| made).clone()))
     }
 }
 
@@ -262,7 +287,8 @@ impl ResourceCache {
                 revision: at,
                 new,
                 old,
-                frames: Default::default(),
+                frames: Frames::default(),
+                protobuf: OnceLock::new(),
             });
             state.change_bytes += change.size();
             state.changes.push_back(change);
