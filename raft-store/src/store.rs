@@ -114,6 +114,15 @@ impl Store {
         let _ = ended.changed().await;
     }
 
+    /// Waits until the member has stopped, by itself or because it was asked to, and says why.
+    pub async fn stopped(&self) -> StopCause {
+        let mut ended = self.inner.ended.clone();
+        // Never changes; it fails when the thread has let go of it.
+        let _ = ended.changed().await;
+        let cause = self.inner.shared.stop_cause();
+        cause.unwrap_or(StopCause::Shutdown)
+    }
+
     /// Runs a transaction. It is acknowledged once it is synced to disk by as many members as must have it.
     ///
     /// # Errors
@@ -212,6 +221,16 @@ impl Store {
     /// The compaction point: the oldest revision that can be read; 0 if nothing was ever compacted.
     pub fn compacted(&self) -> Revision {
         self.inner.shared.state.read().compacted()
+    }
+
+    /// Who leads, as far as this member knows. Never waits.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.shared.status().leader
+    }
+
+    /// The Raft term that this member is in. Never waits.
+    pub fn term(&self) -> u64 {
+        self.inner.shared.status().term
     }
 
     /// Where this member stands. Never waits.

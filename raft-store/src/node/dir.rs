@@ -15,6 +15,8 @@ use prost::Message;
 
 use crate::error::OpenError;
 
+/// Who this member is; there as soon as the directory is set up.
+pub(crate) const MEMBER_FILE: &str = "MEMBER";
 /// The format of MEMBER.
 const MEMBER_FORMAT: u32 = 1;
 const MEMBER_MAGIC: &[u8; 8] = b"EUSTMEMB";
@@ -91,7 +93,7 @@ impl DataDir {
     }
 
     fn member_path(&self) -> PathBuf {
-        self.path.join("MEMBER")
+        self.path.join(MEMBER_FILE)
     }
 
     /// Reads who the directory belongs to; `None` if it is new.

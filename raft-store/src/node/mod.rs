@@ -39,6 +39,7 @@ use crate::mvcc::{Outcome, State};
 use crate::watch::Hub;
 
 pub(crate) use change::MemberChange;
+pub(crate) use dir::MEMBER_FILE;
 pub(crate) use frame::{Answer, Question};
 pub(crate) use inbox::CoreInbox;
 pub(crate) use outlet::NoTransport;
