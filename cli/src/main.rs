@@ -8,6 +8,8 @@ mod kubeconfig;
 mod logging;
 mod output;
 mod sessions;
+mod signals;
+mod store;
 mod version;
 
 use std::process::ExitCode;
@@ -44,6 +46,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let global = cli.global;
     match cli.command {
         Command::Dev(options) => Box::pin(dev::run(options, global.output)).await,
+        Command::Store(options) => Box::pin(store::run(*options, global.output)).await,
         Command::Image(command) => image::run(command, &global).await,
         Command::Kubeconfig(options) => kubeconfig::print(&options, &global),
         Command::Version(options) => version::run(&options, &global).await,

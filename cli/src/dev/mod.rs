@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use euston_images::ImageClient;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{DevArgs, Format};
+use crate::signals::Signals;
 use crate::{image, output, sessions};
 use boot::Cluster;
+pub(crate) use boot::raise_file_limit;
 use summary::Summary;
 
 /// From the start of the process's work to all nodes Ready. Takes well under a second; a machine
@@ -122,29 +123,6 @@ fn record(cluster: &Cluster) -> Option<sessions::Recorded> {
                 output::sentence(&e)
             );
             None
-        }
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }
