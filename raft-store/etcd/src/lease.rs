@@ -14,7 +14,7 @@ use crate::etcdserverpb::{
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_server,
 };
 use crate::leader::{self, Wanted};
-use crate::translate::{Refused, status_of};
+use crate::translate::status_of;
 
 /// Renewals of one stream that are under way at one time. They are answered in order; more than one spares a client with
 /// many leases on a follower the round trip for each. When all are taken, the stream is read no further.

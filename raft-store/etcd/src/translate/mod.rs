@@ -14,9 +14,9 @@ use tonic::Status;
 
 pub(crate) use error::{Refused, status_of, watch_status};
 pub(crate) use group::{alarm_of, alarms, member, members, peer_urls};
-pub(crate) use range::{Finish, range};
-pub(crate) use response::{delete_response, event, key_value, put_response, range_response};
-pub(crate) use txn::{Branches, delete, put, txn, txn_response};
+pub(crate) use range::range;
+pub(crate) use response::{delete_response, event, put_response, range_response};
+pub(crate) use txn::{delete, put, txn, txn_response};
 
 /// How etcd says "and all keys behind it" in the place of a range's end.
 const NO_END: &[u8] = &[0];
