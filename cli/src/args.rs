@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::store::StoreArgs;
+
 /// Nodes of a `dev` cluster, at most: one address of 127.0.0.0/24 each, and room for the rest of a
 /// laptop.
 pub(crate) const NODES_MAX: u8 = 100;
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     /// Save a cluster's data, and begin a cluster from saved data
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Run a member of a replicated key-value store that speaks etcd's API, until Ctrl-C
+    Store(Box<StoreArgs>),
     /// Push, list, inspect and delete images in the cluster's registry
     #[command(subcommand)]
     Image(ImageCommand),
@@ -366,6 +370,21 @@ mod tests {
     }
 
     #[test]
+    fn store_has_the_defaults_of_etcd() {
+        let line = "euston store --name a --data-dir d --initial-cluster a=127.0.0.1:2380";
+        let Command::Store(store) = parse(line).unwrap().command else {
+            panic!("store was parsed as something else")
+        };
+        assert_eq!(store.listen_client.to_string(), "127.0.0.1:2379");
+        assert_eq!(store.listen_peer.to_string(), "127.0.0.1:2380");
+        assert_eq!(
+            (store.max_request_bytes, store.max_txn_ops),
+            (1_572_864, 128)
+        );
+        assert!(store.cert.is_none() && store.advertise_client.is_empty());
+    }
+
+    #[test]
     fn dev_takes_files_and_images_repeatedly() {
         let line = "euston dev -f a.yaml -f b --nodes 3 --image app:v1=x.wasm --image t/b=y=z.wasm -o json -vv";
         let cli = parse(line).unwrap();
@@ -394,6 +413,7 @@ mod tests {
             ("euston dev --image app:v1=", "NAME:TAG=FILE is expected"),
             ("euston dev --image APP=x.wasm", "is not an image reference"),
             ("euston image push app.wasm", "<NAME:TAG>"),
+            ("euston store --name a", "--data-dir <DIR>"),
             ("euston -o yaml version", "possible values: text, json"),
             ("euston fly", "unrecognized subcommand"),
             ("euston server --join https://a:6443", "--token"),
@@ -420,6 +440,7 @@ mod tests {
             "token",
             "member",
             "snapshot",
+            "store",
             "image",
             "kubeconfig",
             "version",

@@ -16,6 +16,7 @@ mod server;
 mod sessions;
 mod signals;
 mod snapshot;
+mod store;
 mod token;
 mod version;
 
@@ -58,6 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token(command) => token::run(command, &global).await,
         Command::Member(command) => member::run(command, &global).await,
         Command::Snapshot(command) => snapshot::run(command, &global).await,
+        Command::Store(options) => Box::pin(store::run(*options, global.output)).await,
         Command::Image(command) => image::run(command, &global).await,
         Command::Kubeconfig(options) => kubeconfig::print(&options, &global),
         Command::Version(options) => version::run(&options, &global).await,

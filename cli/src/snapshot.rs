@@ -161,17 +161,16 @@ async fn restore(file: &Path, name: &str, data_dir: &Path, format: Format) -> an
     let place = Place::open(Some(data_dir), "")?;
     let config = raft_store::Config::new(name.clone(), place.store());
     let path = file.to_owned();
-    let group = tokio::task::spawn_blocking(move || {
-        raft_store::restore(&path, &config, SKIPPED_REVISIONS)
-    })
-    .await?
-    .with_context(|| {
-        format!(
-            "cannot restore the snapshot {} into {}",
-            file.display(),
-            data_dir.display()
-        )
-    })?;
+    let group =
+        tokio::task::spawn_blocking(move || raft_store::restore(&path, &config, SKIPPED_REVISIONS))
+            .await?
+            .with_context(|| {
+                format!(
+                    "cannot restore the snapshot {} into {}",
+                    file.display(),
+                    data_dir.display()
+                )
+            })?;
     begun(&name, data_dir, &group, format)
 }
 

@@ -87,6 +87,11 @@ impl Config {
         }
     }
 
+    /// Whether the data directory is a member's already, so that [`Config::start`] does not matter any more.
+    pub fn is_begun(&self) -> bool {
+        self.data_dir.join(crate::node::MEMBER_FILE).exists()
+    }
+
     /// Refuses values with which the store could not work.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let refuse = |what: String| Err(OpenError::Config { what });

@@ -49,6 +49,16 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A transaction has more conditions or steps than the store takes.
+    #[error("{what} is {size}, the store takes at most {max}")]
+    TooManySteps {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        size: usize,
+        /// The bound.
+        max: usize,
+    },
     /// A put keeps the value or the lease of a key that does not exist.
     #[error("the key {} does not exist, so there is no value or lease of it to keep", key.escape_ascii())]
     KeyNotFound {

@@ -45,7 +45,7 @@ pub use mvcc::StateHash;
 pub use node::{
     Backup, Leadership, NewGroup, SnapshotStatus, force_new_group, restore, snapshot_status,
 };
-pub use store::{Status, Store, is_member};
+pub use store::{Status, Store};
 pub use transport::{
     Delivery, Inbox, InboxError, InboxSink, SnapshotIn, SnapshotOut, SnapshotSink, Transport,
 };

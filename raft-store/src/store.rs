@@ -114,6 +114,15 @@ impl Store {
         let _ = ended.changed().await;
     }
 
+    /// Waits until the member has stopped, by itself or because it was asked to, and says why.
+    pub async fn stopped(&self) -> StopCause {
+        let mut ended = self.inner.ended.clone();
+        // Never changes; it fails when the thread has let go of it.
+        let _ = ended.changed().await;
+        let cause = self.inner.shared.stop_cause();
+        cause.unwrap_or(StopCause::Shutdown)
+    }
+
     /// Runs a transaction. It is acknowledged once it is synced to disk by as many members as must have it.
     ///
     /// # Errors
@@ -214,6 +223,16 @@ impl Store {
         self.inner.shared.state.read().compacted()
     }
 
+    /// Who leads, as far as this member knows. Never waits.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.shared.status().leader
+    }
+
+    /// The Raft term that this member is in. Never waits.
+    pub fn term(&self) -> u64 {
+        self.inner.shared.status().term
+    }
+
     /// Where this member stands. Never waits.
     pub fn status(&self) -> Status {
         let shared = &self.inner.shared;
@@ -241,15 +260,6 @@ impl Store {
     /// Who leads the group, and every change of it as this member learns of it.
     pub fn leadership(&self) -> tokio::sync::watch::Receiver<Leadership> {
         self.inner.shared.leadership()
-    }
-
-    /// Waits until this member has stopped, whatever the cause.
-    pub async fn stopped(&self) -> StopCause {
-        let shared = &self.inner.shared;
-        let mut leadership = shared.leadership();
-        // Touched when the member stops. Its sender lives as long as `shared`.
-        let _ = leadership.wait_for(|_| shared.stop_cause().is_some()).await;
-        shared.stop_cause().unwrap_or(StopCause::Shutdown)
     }
 
     /// The members of the group as this one knows them, by id.
@@ -601,11 +611,6 @@ impl Store {
             Err(_) => Err(Error::Timeout { what, after }),
         }
     }
-}
-
-/// Whether `data_dir` is a member's: it was set up once, and opening it goes on from there whatever [`Config::start`] says.
-pub fn is_member(data_dir: &std::path::Path) -> bool {
-    node::is_set_up(data_dir)
 }
 
 impl std::fmt::Debug for Store {

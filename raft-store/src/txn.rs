@@ -198,28 +198,32 @@ impl Txn {
     /// Bounded are the conditions, and the steps of each branch with all that is nested in them, for they are what an
     /// apply may cost. (etcd bounds each level, less what the levels around it take.)
     pub(crate) fn check_bounds(&self, ops_max: usize, bytes_max: usize) -> Result<usize, Error> {
-        let check = |what, size, max| {
-            if size > max {
-                Err(Error::TooLarge { what, size, max })
+        let check_count = |what, size| {
+            if size > ops_max {
+                Err(Error::TooManySteps {
+                    what,
+                    size,
+                    max: ops_max,
+                })
             } else {
                 Ok(())
             }
         };
         // First: the others walk down as deep as it goes.
         self.check_depth()?;
-        check(
-            "a transaction's number of conditions",
-            self.compare.len(),
-            ops_max,
-        )?;
-        check(
+        check_count("a transaction's number of conditions", self.compare.len())?;
+        check_count(
             "a transaction's number of steps in a branch",
             steps(&self.success).max(steps(&self.failure)),
-            ops_max,
         )?;
-        let bytes = self.bytes();
-        check("a transaction's size in bytes", bytes, bytes_max)?;
-        Ok(bytes)
+        match self.bytes() {
+            bytes if bytes > bytes_max => Err(Error::TooLarge {
+                what: "a transaction's size in bytes",
+                size: bytes,
+                max: bytes_max,
+            }),
+            bytes => Ok(bytes),
+        }
     }
 
     /// Refuses a transaction that is nested too deeply.
@@ -227,7 +231,7 @@ impl Txn {
         if self.fits_in(TXN_DEPTH_MAX) {
             return Ok(());
         }
-        Err(Error::TooLarge {
+        Err(Error::TooManySteps {
             what: "a transaction's depth",
             size: TXN_DEPTH_MAX + 1,
             max: TXN_DEPTH_MAX,

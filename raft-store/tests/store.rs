@@ -90,7 +90,9 @@ async fn requests_beyond_the_bounds_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let too_large = |error: Error, expect: usize| match error {
-        Error::TooLarge { size, max, .. } => assert_eq!((size, max), (expect, max)),
+        Error::TooLarge { size, max, .. } | Error::TooManySteps { size, max, .. } => {
+            assert_eq!((size, max), (expect, max))
+        }
         error => panic!("{error}"),
     };
     let value = vec![0; 3 << 20];

@@ -157,7 +157,7 @@ async fn begin(
     place: &Place,
     peer: SocketAddr,
 ) -> anyhow::Result<(Origin, Start)> {
-    if raft_store::is_member(&place.store()) {
+    if raft_store::Config::new(name, place.store()).is_begun() {
         return Ok((Origin::Back, Start::Alone));
     }
     let peer_url = format!("https://{peer}");

@@ -27,6 +27,14 @@ pub enum PeerError {
         /// What is wrong.
         what: String,
     },
+    /// A member could not be asked who the members are.
+    #[error("could not ask the member at {url} who the members of its group are: {why}")]
+    Ask {
+        /// Where it was to be called.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
     /// Serving was begun before, or the network was shut down.
     #[error("the network at {address} serves already or was shut down")]
     NotWaiting {

@@ -28,6 +28,7 @@ mod backoff;
 mod config;
 mod counters;
 mod error;
+mod group;
 mod handshake;
 mod link;
 mod network;
@@ -54,6 +55,7 @@ use tokio::time::timeout;
 pub use config::{Caller, CheckCaller, PeerConfig, PeerTls};
 pub use counters::{Counters, MemberCounters};
 pub use error::PeerError;
+pub use group::Group;
 use network::{Network, NetworkTransport};
 
 /// What HTTP/2 is called in a TLS handshake.
@@ -125,6 +127,15 @@ impl PeerNetwork {
         let serving = serve::run(Arc::clone(&self.network), inbox, listener);
         self.network.spawn(serving);
         Ok(())
+    }
+
+    /// Asks the member of a running group at a peer url who the members are: for one that is about to join, before it
+    /// serves. The answer comes from what that member knows, and waits for nobody.
+    ///
+    /// # Errors
+    /// [`PeerError::Ask`] if it cannot be reached, or does not answer within some seconds.
+    pub async fn ask_members(&self, url: &str) -> Result<Group, PeerError> {
+        group::ask(url, &self.network.config).await
     }
 
     /// What has passed so far.

@@ -18,8 +18,9 @@ use tonic::body::Body;
 
 use crate::address::Address;
 use crate::config::PeerConfig;
+use crate::handshake;
 use crate::proto::peer_client::PeerClient;
-use crate::proto::{Handshake, HelloRequest};
+use crate::proto::{Handshake, HelloRequest, MembersRequest, MembersResponse};
 use crate::trouble::Trouble;
 
 /// The largest message, decoded; a sender of this crate makes none much larger than [`crate::queue::BATCH_BYTES`].
@@ -100,6 +101,18 @@ impl Link {
             client,
             _driver: AbortOnDropHandle::new(driver),
         })
+    }
+
+    /// Asks who the members are.
+    pub(crate) async fn members(&self, limit: Duration) -> Result<MembersResponse, Trouble> {
+        let request = MembersRequest {
+            version: handshake::VERSION,
+        };
+        match timeout(limit, self.client().members(request)).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(Trouble::of_status(&status)),
+            Err(_) => Err(Trouble::Silent(limit)),
+        }
     }
 
     pub(crate) fn client(&self) -> Client {

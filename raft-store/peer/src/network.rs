@@ -96,6 +96,11 @@ impl Network {
         self.inbox.send_replace(None);
     }
 
+    /// The members, as last told.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.table.read().members.clone()
+    }
+
     /// The inbox, as soon as there is one.
     pub(crate) async fn inbox(&self) -> Option<Inbox> {
         let mut receiver = self.inbox.subscribe();

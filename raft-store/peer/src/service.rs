@@ -9,13 +9,14 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::assembly::Assembly;
+use crate::group::to_wire;
 use crate::handshake::{self, Callee, Reason, Refusal};
 use crate::network::Network;
 use crate::peer::Peer;
 use crate::proto::frames_request::What;
 use crate::proto::{
-    FramesRequest, FramesResponse, Handshake, HelloRequest, HelloResponse, SnapshotRequest,
-    SnapshotResponse, peer_server, snapshot_request,
+    FramesRequest, FramesResponse, Handshake, HelloRequest, HelloResponse, MembersRequest,
+    MembersResponse, SnapshotRequest, SnapshotResponse, peer_server, snapshot_request,
 };
 use crate::serve::Connection;
 use crate::snapshot_in;
@@ -147,6 +148,23 @@ impl peer_server::Peer for PeerService {
         self.admit(request.get_ref().handshake.as_ref(), connection)?;
         Ok(Response::new(HelloResponse {
             version: handshake::VERSION,
+        }))
+    }
+
+    async fn members(
+        &self,
+        request: Request<MembersRequest>,
+    ) -> Result<Response<MembersResponse>, Status> {
+        let asked = request.into_inner().version;
+        if asked != handshake::VERSION {
+            return Err(Status::failed_precondition(format!(
+                "this member speaks version {} of the protocol between members, and was asked in version {asked}",
+                handshake::VERSION
+            )));
+        }
+        Ok(Response::new(MembersResponse {
+            cluster_id: self.inbox.cluster_id(),
+            members: self.network.members().into_iter().map(to_wire).collect(),
         }))
     }
 

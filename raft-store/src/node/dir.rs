@@ -21,7 +21,7 @@ use super::stage;
 use crate::error::OpenError;
 
 /// Written last when a directory is set up, so that one with this file is complete.
-pub(super) const MEMBER_FILE: &str = "MEMBER";
+pub(crate) const MEMBER_FILE: &str = "MEMBER";
 pub(super) const LOG_DIR: &str = "log";
 pub(super) const SNAPSHOTS_DIR: &str = "snapshots";
 const LOCK_FILE: &str = "LOCK";
@@ -59,11 +59,6 @@ pub(super) struct Identity {
     /// It joined a running group, and begins with a snapshot from another member.
     #[prost(bool, tag = "4")]
     pub(super) joining: bool,
-}
-
-/// Whether the directory at `path` is a member's.
-pub(crate) fn is_set_up(path: &Path) -> bool {
-    path.join(MEMBER_FILE).exists()
 }
 
 impl Identity {

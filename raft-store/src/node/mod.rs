@@ -42,7 +42,7 @@ use crate::mvcc::{Outcome, State};
 use crate::watch::Hub;
 
 pub(crate) use change::MemberChange;
-pub(crate) use dir::is_set_up;
+pub(crate) use dir::MEMBER_FILE;
 pub(crate) use frame::{Answer, Question};
 pub(crate) use inbox::CoreInbox;
 pub use offline::{NewGroup, SnapshotStatus, force_new_group, restore, snapshot_status};

@@ -3,8 +3,10 @@
 mod hub;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc;
 
@@ -106,25 +108,36 @@ impl Watcher {
     /// # Errors
     /// See [`WatchError`]; the watch is then over.
     pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
+        poll_fn(|task| self.poll_next(task)).await
+    }
+
+    /// The next change as [`Watcher::next`] returns it, for those who drive many watches by one task: pending, it has
+    /// `task` woken when it is worth asking again. Only the last one who asked is woken.
+    ///
+    /// # Errors
+    /// As [`Watcher::next`]; asked again, it fails again.
+    pub fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<WatchBatch, WatchError>> {
         loop {
             if let Some(batch) = self.found.pop_front() {
-                return Ok(batch);
+                return Poll::Ready(Ok(batch));
             }
             match &mut self.feed {
                 Feed::CatchingUp => {
-                    if self.catch_up()? {
-                        tokio::task::yield_now().await;
+                    if self.catch_up()? && self.found.is_empty() {
+                        // There is more to read, but others get their turn.
+                        task.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                 }
-                Feed::Live { queue, lane, .. } => match queue.recv().await {
+                Feed::Live { queue, lane, .. } => match ready!(queue.poll_recv(task)) {
                     Some(batch) => {
                         lane.taken(&batch);
                         self.next = batch.revision + 1;
-                        return Ok(batch);
+                        return Poll::Ready(Ok(batch));
                     }
                     // The hub closed the queue: what did not fit is to be read from history, or all is over.
                     None => match lane.resume_at.load(Ordering::Acquire) {
-                        0 => return Err(self.stopped()),
+                        0 => return Poll::Ready(Err(self.stopped())),
                         missed => {
                             self.next = missed;
                             self.feed = Feed::CatchingUp;

@@ -316,7 +316,7 @@ pub(crate) fn api_error(error: raft_store::Error) -> ApiError {
         Error::FutureRevision { requested, current } => {
             ApiError::version_too_large(requested, current)
         }
-        Error::TooLarge { max, .. } => ApiError::too_large(max),
+        Error::TooLarge { max, .. } | Error::TooManySteps { max, .. } => ApiError::too_large(max),
         Error::Overloaded { .. } => {
             ApiError::too_many_requests(format!("the store has too many writes waiting: {error}"))
         }

@@ -1,6 +1,7 @@
 //! The network as a whole, on 127.0.0.1, with something in the place of the core.
 
 mod frames;
+mod group;
 mod hostile;
 mod refusals;
 mod snapshots;
