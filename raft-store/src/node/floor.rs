@@ -141,20 +141,15 @@ fn decode(bytes: &[u8]) -> Result<Newest, Unreadable> {
     let rest = body
         .strip_prefix(MAGIC)
         .ok_or(Unreadable::What("it does not begin as a LOGS file does"))?;
-    let (format, numbers) = rest.split_at(4);
-    let format = format
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+    let cut = Unreadable::What("it is cut off");
+    let (format, numbers) = rest.split_first_chunk().ok_or(cut)?;
+    let format = u32::from_le_bytes(*format);
     if format != FORMAT {
         return Err(Unreadable::Format(format));
     }
     let mut newest = Newest::default();
-    for (number, bytes) in newest.0.iter_mut().zip(numbers.chunks(8)) {
-        *number = bytes
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    for (number, bytes) in newest.0.iter_mut().zip(numbers.as_chunks().0) {
+        *number = u64::from_le_bytes(*bytes);
     }
     Ok(newest)
 }
