@@ -2,6 +2,7 @@
 //! `cargo run --release -p euston-protobuf --example ratio`.
 
 #![allow(clippy::unwrap_used)] // a program for developers
+#![recursion_limit = "256"] // json! takes a step for each field
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
