@@ -82,7 +82,8 @@ impl Feed {
             let objects = self.read(cache, revision).await?;
             cache.reset(objects, revision);
         }
-        let watcher = self.store.watch(KeyRange::prefix(ROOT), revision + 1)?;
+        // All keys: a write to others moves the store's revision, which the caches have to reach, as well.
+        let watcher = self.store.watch(KeyRange::all(), revision + 1)?;
         self.reached.send_replace(revision);
         Ok(watcher)
     }
