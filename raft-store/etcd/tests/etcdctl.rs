@@ -136,7 +136,7 @@ impl Fixture {
     /// The members' ids in the order of their names, in hexadecimal as etcdctl takes them.
     fn ids(&self) -> Vec<String> {
         let list = self.wait("all have published", &["member", "list"], |list| {
-            list.lines().all(|line| line.contains("started"))
+            list.lines().all(|line| line.contains(", started, "))
         });
         let mut members: Vec<(&str, &str)> = list
             .lines()
