@@ -2,6 +2,8 @@
 //!
 //! Both come from Debian's packages: `tests/fetch-etcd.sh`, or etcd-client and etcd-server installed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 #[path = "common/group.rs"]
 mod group;
 
