@@ -89,6 +89,8 @@ fn config(args: &StoreArgs) -> anyhow::Result<MemberConfig> {
     config.store.request_bytes_max = args.max_request_bytes;
     config.serve.request_bytes_max = args.max_request_bytes;
     config.serve.txn_ops_max = args.max_txn_ops;
+    // The store counts what is nested, too, so its own bound is the wider one.
+    config.store.txn_ops_max = config.store.txn_ops_max.max(args.max_txn_ops);
     config.store.snapshot_log_bytes = args.snapshot_log_bytes;
     config.tls = tls;
     Ok(config)

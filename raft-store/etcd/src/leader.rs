@@ -79,12 +79,13 @@ pub(crate) fn until<T: Send + 'static>(
         if ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(why) = over.as_mut().poll(task) {
-            ended = true;
-            return Poll::Ready(Some(Err(why)));
+        // The end is looked at when there is nothing else: it is shared by all streams, and looking at it takes locks.
+        if let Poll::Ready(item) = stream.as_mut().poll_next(task) {
+            ended = !matches!(item, Some(Ok(_)));
+            return Poll::Ready(item);
         }
-        let item = ready!(stream.as_mut().poll_next(task));
-        ended = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
+        let why = ready!(over.as_mut().poll(task));
+        ended = true;
+        Poll::Ready(Some(Err(why)))
     })
 }

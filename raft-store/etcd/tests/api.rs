@@ -1,5 +1,7 @@
 //! The API as clients see it: one member in this process, the generated clients over a connection to it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::net::SocketAddr;

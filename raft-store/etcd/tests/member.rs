@@ -1,5 +1,7 @@
 //! Whole members as a group on 127.0.0.1, in this process.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! Watches as clients see them: one member in this process, the generated client over a connection to it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::net::SocketAddr;

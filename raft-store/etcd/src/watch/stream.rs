@@ -40,6 +40,8 @@ pub(super) struct Watches {
     /// progress (a message for each watch) came to.
     out: VecDeque<WatchResponse>,
     progress: Interval,
+    /// Watches that want to be told their progress.
+    wanting_progress: usize,
 }
 
 impl Watches {
@@ -55,7 +57,17 @@ impl Watches {
             next_id: 0,
             out: VecDeque::new(),
             progress,
+            wanting_progress: 0,
         }
+    }
+
+    /// Ends a watch. Returns whether there was one.
+    fn remove(&mut self, id: i64) -> bool {
+        let Some(entry) = self.entries.remove(&id) else {
+            return false;
+        };
+        self.wanting_progress -= usize::from(entry.watch.wants.progress);
+        true
     }
 
     fn response(&self, watch_id: i64, revision: Revision) -> WatchResponse {
@@ -69,15 +81,7 @@ impl Watches {
     fn answer(&mut self, request: WatchRequest) {
         match request.request {
             Some(Request::Create(create)) => self.create(create),
-            Some(Request::Cancel(cancel)) => {
-                if self.entries.remove(&cancel.watch_id).is_some() {
-                    let revision = self.context.store.revision();
-                    self.out.push_back(WatchResponse {
-                        canceled: true,
-                        ..self.response(cancel.watch_id, revision)
-                    });
-                }
-            }
+            Some(Request::Cancel(cancel)) => self.cancel(cancel.watch_id),
             Some(Request::Progress(_)) => {
                 // What every watch of the stream has seen: what they found before is sent before.
                 let seen = self.entries.values().map(|entry| entry.watch.progress());
@@ -86,6 +90,17 @@ impl Watches {
             }
             // A request of a kind that came after this version of the protocol; etcd ignores it too.
             None => {}
+        }
+    }
+
+    /// Ends a watch that its client wants no more. It is not told of one that there is not, as in etcd.
+    fn cancel(&mut self, id: i64) {
+        if self.remove(id) {
+            let revision = self.context.store.revision();
+            self.out.push_back(WatchResponse {
+                canceled: true,
+                ..self.response(id, revision)
+            });
         }
     }
 
@@ -116,6 +131,7 @@ impl Watches {
                 let flag = Flag::new(id, Arc::clone(&self.ready));
                 let waker = Waker::from(Arc::clone(&flag));
                 waker.wake_by_ref();
+                self.wanting_progress += usize::from(wants.progress);
                 let watch = Watch::new(watcher, wants);
                 self.entries.insert(id, Entry { watch, flag, waker });
             }
@@ -192,7 +208,7 @@ impl Watches {
                 self.found(id, found, fragments);
             }
             Poll::Ready(Err(WatchError::Compacted { compacted, .. })) => {
-                self.entries.remove(&id);
+                self.remove(id);
                 self.compacted(id, compacted);
             }
             Poll::Ready(Err(error)) => return Err(translate::watch_status(&error)),
@@ -267,7 +283,9 @@ impl Stream for Watches {
             if !this.out.is_empty() {
                 continue;
             }
-            if this.progress.poll_tick(task).is_pending() {
+            // Nearly all streams have none who wants it, and need no timer.
+            let wanted = this.wanting_progress > 0;
+            if !wanted || this.progress.poll_tick(task).is_pending() {
                 return Poll::Pending;
             }
             this.report_progress();
