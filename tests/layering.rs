@@ -191,8 +191,8 @@ const WITHIN: &[(&str, &str, &[&str], &str)] = &[
     (
         "cli/src",
         "raft_store::",
-        &["dev/boot.rs", "store"],
-        "the binary opens the store and passes it on",
+        &["dev/boot.rs", "plane", "server", "store", "snapshot.rs"],
+        "what runs a member of the store, and what works on its files, names it; other commands are clients of the API",
     ),
 ];
 

@@ -231,12 +231,13 @@ async fn available(client: &kube::Client, name: &str, replicas: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_servers_and_an_agent_are_one_cluster_that_survives_its_leader() {
+async fn three_servers_and_two_agents_are_one_cluster_that_survives_its_leader() {
     let site = Site::new(41);
-    let mut servers = vec![site.server(1, None, &[])];
-    servers.push(site.server(2, Some(1), &[]));
+    // Pods of a dead machine are another matter: here servers die and nodes do not.
+    let mut servers = vec![site.server(1, None, &["--no-agent"])];
+    servers.push(site.server(2, Some(1), &["--no-agent"]));
     servers.push(site.server(3, Some(2), &["--no-agent"]));
-    let _agent = site.agent(1);
+    let _agents = [site.agent(1), site.agent(2)];
     let list = site.voters("s3", 3).await;
 
     // All speak for the same cluster, the moment that a write is acknowledged.
@@ -261,7 +262,7 @@ async fn three_servers_and_an_agent_are_one_cluster_that_survives_its_leader() {
         .iter()
         .filter_map(|n| n.metadata.name.clone())
         .collect();
-    assert_eq!(names, ["s1", "s2", "w1"]);
+    assert_eq!(names, ["w1", "w2"]);
 
     // Pods run, from an image that was pushed to one server.
     site.ask("s2", &["image", "push", &guest("hello.wasm"), "hello:v1"]);
@@ -306,11 +307,7 @@ async fn three_servers_and_an_agent_are_one_cluster_that_survives_its_leader() {
     available(&left, "after", 2).await;
 
     // It comes back as what it was.
-    servers[at] = site.server(
-        at as u8 + 1,
-        None,
-        if at == 2 { &["--no-agent"] } else { &[] },
-    );
+    servers[at] = site.server(at as u8 + 1, None, &["--no-agent"]);
     let again = servers[at].client().await;
     through(&again).get("after").await.unwrap();
     site.voters(&leader, 3).await;
@@ -353,6 +350,80 @@ async fn a_lost_server_is_removed_and_another_takes_its_place() {
     site.ask("s1", &["member", "remove", "s3"]);
     servers[2] = site.server(3, Some(1), &["--no-agent"]);
     site.voters("s3", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_saved_or_is_left_begins_a_new_cluster() {
+    let site = Site::new(45);
+    let mut servers = vec![site.server(1, None, &["--no-agent"])];
+    servers.push(site.server(2, Some(1), &["--no-agent"]));
+    site.voters("s1", 2).await;
+    let maps = |client: kube::Client| Api::<ConfigMap>::namespaced(client, "default");
+    let write = async |server: &Machine, name: &str| {
+        let maps = maps(server.client().await);
+        maps.create(&PostParams::default(), &config_map(name))
+            .await
+            .unwrap();
+    };
+    write(&servers[0], "saved").await;
+    let saved = site.dir.path().join("saved.db");
+    let saved = saved.to_str().unwrap();
+    site.ask("s2", &["snapshot", "save", saved]);
+    let again = site.euston("s2", &["snapshot", "save", saved]);
+    assert!(!again.status.success(), "it does not write over a file");
+    write(&servers[1], "later").await;
+
+    // One of two is lost, and nothing can be written. The other goes on alone, with all of it.
+    servers[1].kill();
+    servers[0].kill();
+    let left = site.data("s1");
+    let forced = site.ask(
+        "s1",
+        &[
+            "snapshot",
+            "force-new",
+            "--data-dir",
+            left.to_str().unwrap(),
+        ],
+    );
+    servers[0] = site.server(1, None, &["--no-agent"]);
+    let alone = site.voters("s1", 1).await;
+    assert_eq!(alone["clusterId"], forced["clusterId"]);
+    let left = maps(servers[0].client().await);
+    left.get("later").await.unwrap();
+    write(&servers[0], "alone").await;
+    servers[0].kill();
+
+    // A new one from the file, with the old one's certificates.
+    let new = site.data("s3");
+    std::fs::create_dir_all(new.join("pki")).unwrap();
+    for file in ["ca.crt", "ca.key"] {
+        let from = site.data("s1").join("pki").join(file);
+        std::fs::copy(from, new.join("pki").join(file)).unwrap();
+    }
+    let status = site.ask("s1", &["snapshot", "status", saved]);
+    assert_eq!(status["members"], json!(["s1", "s2"]));
+    let new = new.to_str().unwrap();
+    let restore = [
+        "snapshot",
+        "restore",
+        saved,
+        "--name",
+        "s3",
+        "--data-dir",
+        new,
+    ];
+    site.ask("s1", &restore);
+    let twice = site.euston("s1", &restore);
+    assert!(!twice.status.success(), "it does not write over a member");
+    let restored = site.server(3, None, &["--no-agent"]);
+    let maps = maps(restored.client().await);
+    maps.get("saved").await.unwrap();
+    let later = maps.get_opt("later").await.unwrap();
+    assert!(later.is_none(), "written after the snapshot: {later:?}");
+    // The tokens of before still let others in.
+    let _joined = site.server(4, Some(3), &["--no-agent"]);
+    site.voters("s4", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use kube::core::Status;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::group::GroupError;
 
@@ -105,7 +105,13 @@ impl From<GroupError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = Status::failure(&self.message, self.reason).with_code(self.code);
+        let status = Status {
+            status: Some("Failure".to_owned()),
+            message: Some(self.message),
+            reason: Some(self.reason.to_owned()),
+            code: Some(self.code.into()),
+            ..Status::default()
+        };
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (code, Json(status)).into_response();
         if matches!(self.code, 429 | 503) {

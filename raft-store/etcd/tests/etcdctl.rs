@@ -23,7 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// that pass to itself.
 fn at_hand() -> bool {
     let runs = |name: &str| {
-        let version = if name == "etcd" { "--version" } else { "version" };
+        let version = if name == "etcd" {
+            "--version"
+        } else {
+            "version"
+        };
         let run = Command::new(tool(name)).arg(version).output();
         run.is_ok_and(|out| out.status.success())
     };

@@ -109,7 +109,10 @@ impl<D: Disk, O: Outlet> Core<D, O> {
                 ConfChangeType::AddNode => {
                     if let Some(progress) = raft.prs().get(single.node_id)
                         && !voters.contains(&single.node_id)
-                        && (!progress.recent_active
+                        // Raft takes a new member for active until it has had time to say something, and while the
+                        // log is short, one that never ran does not lag.
+                        && (progress.matched == 0
+                            || !progress.recent_active
                             || progress.matched + LEARNER_LAG < raft.raft_log.committed)
                     {
                         return Err(Refusal::LearnerNotReady);
