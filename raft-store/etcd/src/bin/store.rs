@@ -39,9 +39,14 @@ async fn main() -> Result<()> {
 
 /// A parent that dies takes its end of the pipe with it.
 async fn input_ends() {
-    let reading = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-    // Whether it ended or broke.
-    drop(reading.await);
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // A thread of its own, and not one of the runtime's, which would wait for it at the end.
+    std::thread::spawn(move || {
+        // Whether it ended or broke; and whether somebody still wants to know.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 fn config(mut args: impl Iterator<Item = String>) -> Result<(MemberConfig, bool)> {
