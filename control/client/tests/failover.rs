@@ -1,6 +1,8 @@
 //! A client of several servers, which are real ones on 127.0.0.1 to 127.0.0.3, and what it does when they
 //! stop, hang, refuse or are somebody else's.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

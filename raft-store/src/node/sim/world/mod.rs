@@ -382,12 +382,12 @@ impl World {
                     message.index = u64::MAX;
                 }
             }
-            Frame::Forward { id, again, .. } if self.faults.is(Planted::RepeatedWrites) => {
-                if *again {
-                    // Not known under this number, so not known to be there already.
-                    id.sequence |= 1 << 63;
-                    *again = false;
-                }
+            Frame::Forward { id, again, .. }
+                if *again && self.faults.is(Planted::RepeatedWrites) =>
+            {
+                // Not known under this number, so not known to be there already.
+                id.sequence |= 1 << 63;
+                *again = false;
             }
             _ => {}
         }
