@@ -402,7 +402,11 @@ async fn what_was_saved_or_is_left_begins_a_new_cluster() {
         std::fs::copy(from, new.join("pki").join(file)).unwrap();
     }
     let status = site.ask("s1", &["snapshot", "status", saved]);
-    assert_eq!(status["members"], json!(["s1", "s2"]));
+    let members = status["members"].as_array().unwrap();
+    assert!(
+        members.len() == 2 && members.contains(&json!("s2")),
+        "{status}"
+    );
     let new = new.to_str().unwrap();
     let restore = [
         "snapshot",

@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use raft_store::{Config, Error, KeyRange, RangeRequest, Start, Store, Txn};
+use raft_store::{
+    Config, Error, KeyRange, RangeRequest, Start, StopCause, Store, Txn, force_new_group, restore,
+};
 use raft_store_peer::{PeerConfig, PeerNetwork};
 use tempfile::TempDir;
 
@@ -319,6 +321,143 @@ async fn leases_live_on_through_another_leader_and_end() {
         store.lease_keep_alive(lease.id).await,
         Err(Error::LeaseNotFound { .. })
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_data_were_lost_stops_and_is_replaced_while_the_others_go_on() {
+    let mut group = Group::of(3).await;
+    for at in 0..20 {
+        put(group.store(0), &format!("k{at}"), "v").await;
+    }
+    group.all_hold_the_same().await;
+    let leader = group.leader().await;
+    let lost = (leader + 1) % 3;
+    let id = group.store(lost).status().member_id;
+    group.stop(lost).await;
+    group.dirs[lost] = tempfile::tempdir().unwrap();
+    // It is started as it was the first time, and takes itself for new.
+    group.start(lost).await;
+    let cause = until("the member without its data stops", async || {
+        group.store(lost).status().stopped
+    })
+    .await;
+    assert!(matches!(cause, StopCause::LostLog { .. }), "{cause}");
+    put(group.store(leader), "after", "v").await;
+
+    let address = group.members[lost].take().unwrap().stop().await;
+    until("the member is removed", async || {
+        match group.store(leader).member_remove(id).await {
+            Ok(()) => Some(()),
+            Err(Error::Unavailable { .. } | Error::UnhealthyGroup) => None,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await;
+    let new = until("another is added in its place", async || {
+        match group
+            .store(leader)
+            .member_add(vec![url(address)], false)
+            .await
+        {
+            Ok(new) => Some(new),
+            Err(Error::Unavailable { .. } | Error::UnhealthyGroup) => None,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let join = Start::Join {
+        cluster_id: group.store(leader).status().cluster_id,
+        member_id: new.id,
+        members: group.store(leader).members(),
+    };
+    let config = config(&format!("m{lost}"), dir.path(), join);
+    group.members[lost] = Some(Member::open(listen(address).await, config).await);
+    group.dirs[lost] = dir;
+    group.all_hold_the_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_survivor_goes_on_and_members_of_the_old_group_are_refused() {
+    let mut group = Group::of(3).await;
+    for at in 0..20 {
+        put(group.store(at % 3), &format!("k{at}"), "v").await;
+    }
+    group.all_hold_the_same().await;
+    let old = group.store(0).status();
+    for at in 0..3 {
+        group.stop(at).await;
+    }
+
+    let forced = force_new_group(group.dirs[0].path()).unwrap();
+    assert_ne!(forced.cluster_id, old.cluster_id);
+    group.start(0).await;
+    let survivor = group.store(0);
+    assert_eq!(survivor.status().cluster_id, forced.cluster_id);
+    let all = survivor
+        .range(RangeRequest::new(KeyRange::prefix("k")))
+        .await
+        .unwrap();
+    assert_eq!(all.count, 20);
+    assert_eq!(put(survivor, "after", "v").await, old.revision + 1);
+
+    // One that comes back knows where the survivor is to be found, and gets nowhere.
+    group.start(1).await;
+    until("the call of the old member is refused", async || {
+        let counted = group.members[0].as_ref().unwrap().network.counters();
+        (counted.refused > 0).then_some(())
+    })
+    .await;
+    assert_eq!(group.store(1).status().leader, None);
+    assert_eq!(get(group.store(0), "after").await.as_deref(), Some("v"));
+    group.stop(1).await;
+
+    // New members join, as with any group.
+    let network = listen(anywhere()).await;
+    let urls = vec![url(network.local_addr())];
+    let new = group.store(0).member_add(urls, true).await.unwrap();
+    let join = Start::Join {
+        cluster_id: forced.cluster_id,
+        member_id: new.id,
+        members: group.store(0).members(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let member = Member::open(network, config("m3", dir.path(), join)).await;
+    assert_eq!(get(&member.store, "k19").await.as_deref(), Some("v"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_restored_from_a_backup_serves_it() {
+    let mut group = Group::of(3).await;
+    let revision = put(group.store(0), "key", "backed up").await;
+    let dir = tempfile::tempdir().unwrap();
+    let backup = dir.path().join("backup");
+    let mut file = std::fs::File::create(&backup).unwrap();
+    for chunk in group.store(0).backup() {
+        file.write_all(&chunk.unwrap()).unwrap();
+    }
+    put(group.store(1), "key", "lost").await;
+    for at in 0..3 {
+        group.stop(at).await;
+        group.dirs[at] = tempfile::tempdir().unwrap();
+        let config = config(
+            &format!("m{at}"),
+            group.dirs[at].path(),
+            self::group(&group.addresses),
+        );
+        restore(&backup, &config, 1_000).unwrap();
+    }
+    for at in 0..3 {
+        group.start(at).await;
+    }
+    for at in 0..3 {
+        assert_eq!(
+            get(group.store(at), "key").await.as_deref(),
+            Some("backed up")
+        );
+    }
+    assert_eq!(put(group.store(2), "key", "new").await, revision + 1_001);
+    group.all_hold_the_same().await;
 }
 
 // --- processes ------------------------------------------------------------------
