@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{AgentArgs, Format};
 use crate::place::Place;
 use crate::signals::Signals;
-use crate::{machine, output, plane, server};
+use crate::{machine, node, output, plane};
 
 /// For all pods of the node to end.
 const STOP: Duration = Duration::from_secs(20);
@@ -121,7 +121,7 @@ impl Node {
     /// Says when the node is Ready, and then waits for ever.
     async fn show(&self, begun: Instant, format: Format) -> anyhow::Result<()> {
         // Servers may be down for as long as they like: what is stored here is enough to go on with.
-        while let Err(e) = server::node_ready(&self.client, &self.name).await {
+        while let Err(e) = node::ready_soon(&self.client, &self.name).await {
             tracing::warn!("still trying: {}", output::sentence(&e));
             tokio::time::sleep(AGAIN).await;
         }

@@ -9,6 +9,7 @@ mod kubeconfig;
 mod logging;
 mod machine;
 mod member;
+mod node;
 mod output;
 mod place;
 mod plane;

@@ -1,8 +1,8 @@
 //! `euston token`
 
 use anyhow::Context;
-use euston_join::Role;
 use euston_join::tokens::{self, NewToken, TokenInfo};
+use euston_join::{CA_PATH, Role};
 use euston_tls::Fingerprint;
 use jiff::Timestamp;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub(crate) async fn run(command: TokenCommand, global: &Global) -> anyhow::Resul
             ttl,
             description,
         } => {
-            let request = http::Request::get("/euston/v1/ca").body(Vec::new())?;
+            let request = http::Request::get(CA_PATH).body(Vec::new())?;
             let ca = client.request_text(request).await;
             let ca = ca.context("cannot learn the cluster's CA, which a token names")?;
             let new = NewToken {

@@ -124,7 +124,8 @@ impl Lessor {
     }
 
     /// When [`Lessor::expired`] may next have something to report.
-    pub(crate) fn next_at(&self) -> Option<Duration> {
+    #[cfg(test)]
+    fn next_at(&self) -> Option<Duration> {
         self.queue.first().map(|(at, _)| *at)
     }
 

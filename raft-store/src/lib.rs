@@ -20,15 +20,12 @@
 //! [`Error::outcome_unknown`] is true where a write may have happened although its caller was told of a failure
 //! (a timeout, a member that stopped in the middle). Every other error means that nothing was written.
 
-#[allow(dead_code, reason = "a group of several members asks for the rest")]
 mod command;
 mod config;
 mod error;
 mod kv;
-#[allow(dead_code, reason = "as for commands")]
 mod lessor;
 mod member;
-#[allow(dead_code, reason = "as for commands")]
 mod mvcc;
 mod node;
 mod store;

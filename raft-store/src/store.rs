@@ -554,7 +554,12 @@ impl Store {
 
     async fn ask(&self, what: &'static str, question: Question) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(0, |_| Request::Ask { question, reply }).await?;
+        self.send(0, |room| Request::Ask {
+            question,
+            reply,
+            room,
+        })
+        .await?;
         self.answer(what, answer).await
     }
 

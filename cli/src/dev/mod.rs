@@ -16,7 +16,6 @@ use crate::args::{DevArgs, Format};
 use crate::signals::Signals;
 use crate::{image, output, plane, sessions};
 use boot::Cluster;
-pub(crate) use nodes::node_ready;
 use summary::Summary;
 
 /// From the start of the process's work to all nodes Ready. Takes well under a second; a machine

@@ -2,18 +2,17 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use euston_agent::{Agent, AgentConfig};
 use euston_sandbox::Runtime;
 use euston_tls::{Authority, Identity};
-use k8s_openapi::api::core::v1::Node;
+use kube::Client;
 use kube::config::{AuthInfo, Config};
-use kube::runtime::wait::await_condition;
-use kube::{Api, Client};
 
 use crate::args::DevArgs;
+use crate::node;
 use crate::place::Place;
 
 /// `node-1`, `node-2`, ...
@@ -95,73 +94,13 @@ fn client(url: &str, ca_pem: &str, identity: &Identity) -> anyhow::Result<Client
 /// # Errors
 /// When the watch of a node fails, or a node is deleted meanwhile.
 pub(crate) async fn all_ready(client: &Client, nodes: u8) -> anyhow::Result<()> {
-    let waits = (1..=nodes).map(|number| async move { node_ready(client, &name(number)).await });
+    let waits = (1..=nodes).map(|number| async move { node::ready(client, &name(number)).await });
     futures::future::try_join_all(waits).await.map(|_| ())
-}
-
-/// Waits until a node is registered and Ready.
-///
-/// # Errors
-/// As [`all_ready`].
-pub(crate) async fn node_ready(client: &Client, name: &str) -> anyhow::Result<()> {
-    let nodes: Api<Node> = Api::all(client.clone());
-    let ready = await_condition(nodes, name, |node: Option<&Node>| {
-        node.is_some_and(is_ready)
-    });
-    let ready = ready
-        .await
-        .with_context(|| format!("cannot watch the node {name}"))?;
-    if ready.is_none() {
-        bail!("the node {name} was deleted while it started");
-    }
-    Ok(())
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|c| c.type_ == "Ready" && c.status == "True")
-        && !taints
-            .into_iter()
-            .flatten()
-            .any(|t| t.key == euston_api::labels::TAINT_NOT_READY)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_node_is_ready_when_pods_can_go_there() {
-        let not_ready = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
-        for (status, taints, expect) in [
-            (json!({}), json!([]), false),
-            (
-                json!({"conditions": [{"type": "Ready", "status": "False"}]}),
-                json!([]),
-                false,
-            ),
-            (
-                json!({"conditions": [{"type": "Ready", "status": "True"}]}),
-                json!([]),
-                true,
-            ),
-            (
-                json!({"conditions": [{"type": "Ready", "status": "True"}]}),
-                not_ready,
-                false,
-            ),
-        ] {
-            let node: Node =
-                serde_json::from_value(json!({"spec": {"taints": taints}, "status": status}))
-                    .unwrap();
-            assert_eq!(is_ready(&node), expect, "{status}");
-        }
-    }
 
     #[test]
     fn a_client_is_made_from_certificates() {

@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use euston_apiserver::MASTERS;
-use euston_tls::PeerIdentity;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use raft_store::{Backup, Store};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+
+use super::may_everything;
 
 /// Where it is.
 pub(crate) const PATH: &str = "/euston/v1/snapshot";
@@ -27,8 +28,7 @@ pub(crate) fn router(store: Store) -> Router {
 }
 
 async fn serve(State(store): State<Store>, extensions: Extensions) -> Response {
-    let caller = extensions.get::<PeerIdentity>();
-    if !caller.is_some_and(|who| who.organizations.iter().any(|o| o == MASTERS)) {
+    if !may_everything(&extensions) {
         let why = format!("only members of {MASTERS} may read everything that the cluster holds\n");
         return (StatusCode::FORBIDDEN, why).into_response();
     }

@@ -11,13 +11,13 @@ use euston_images::{HttpSiblings, Siblings};
 use euston_join::JoinService;
 use euston_join::client::{JOIN_PATIENCE, ServerJoin, join_server};
 use euston_sandbox::Runtime;
-use euston_tls::{HttpsClient, PeerIdentity};
+use euston_tls::HttpsClient;
 use kube::Client;
 use raft_store::{Start, Store};
 
 use super::group::StoreGroup;
 use super::member::{self, Member};
-use super::{STILL_WAITING, backup};
+use super::{STILL_WAITING, backup, may_everything};
 use crate::args::ServerArgs;
 use crate::place::Place;
 use crate::plane::{self, Parts, Pki, Plane};
@@ -106,7 +106,7 @@ pub(crate) async fn start(args: &ServerArgs) -> anyhow::Result<(Server, Parts)> 
         JoinService::new(authority, client, group)
             .router()
             .merge(backup::router(store))
-            .merge(images.sibling_router(is_a_server))
+            .merge(images.sibling_router(may_everything))
     }))
     .await?;
     let (store, ending) = (member.store.clone(), plane.ending());
@@ -209,12 +209,6 @@ fn siblings(store: &Store, pki: &Pki) -> anyhow::Result<Arc<dyn Siblings>> {
         async move { client.send(request).await }
     };
     Ok(Arc::new(HttpSiblings::new(list, send)))
-}
-
-/// Who may exchange blobs with this server.
-fn is_a_server(extensions: &http::Extensions) -> bool {
-    let caller = extensions.get::<PeerIdentity>();
-    caller.is_some_and(|who| who.organizations.iter().any(|o| o == MASTERS))
 }
 
 /// What the API server's certificate is good for.

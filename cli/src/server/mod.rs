@@ -8,15 +8,14 @@ mod summary;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
+use euston_apiserver::MASTERS;
+use euston_tls::PeerIdentity;
 
 use crate::args::{Format, ServerArgs};
 use crate::signals::Signals;
 use crate::{output, plane};
 
-/// From the start of an agent to its node being Ready. Takes well under a second; a machine that is busy or slow gets
-/// this long before something is taken to be broken.
-const NODE_READY: Duration = Duration::from_secs(60);
 /// Without a majority of servers nothing can be done but wait; how often that is said.
 const STILL_WAITING: Duration = Duration::from_secs(10);
 
@@ -53,16 +52,8 @@ pub(crate) async fn run(args: ServerArgs, format: Format) -> anyhow::Result<()> 
     outcome
 }
 
-/// Waits until a node is registered and Ready.
-///
-/// # Errors
-/// When that takes longer than a minute, or it cannot be watched.
-pub(crate) async fn node_ready(client: &kube::Client, name: &str) -> anyhow::Result<()> {
-    tokio::time::timeout(NODE_READY, crate::dev::node_ready(client, name))
-        .await
-        .with_context(|| {
-            format!(
-                "the node {name} did not become Ready within {NODE_READY:?}; run again with -v to see why"
-            )
-        })?
+/// Whether a request came with a certificate that lets its holder do everything: an administrator's, or a server's.
+fn may_everything(extensions: &http::Extensions) -> bool {
+    let caller = extensions.get::<PeerIdentity>();
+    caller.is_some_and(|who| who.organizations.iter().any(|o| o == MASTERS))
 }

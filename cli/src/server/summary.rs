@@ -12,9 +12,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::boot::{Origin, Server};
-use super::node_ready;
 use crate::args::Format;
-use crate::output;
+use crate::{node, output};
 
 /// Everything worth knowing about the server; `-o json` prints it as it is.
 #[derive(Serialize)]
@@ -45,7 +44,7 @@ pub(super) async fn show(server: &Server, started: Instant, format: Format) -> a
         first_tokens(server).await?;
     }
     if server.agent.is_some() {
-        node_ready(&server.admin, &server.name).await?;
+        node::ready_soon(&server.admin, &server.name).await?;
     }
     let ready = started.elapsed();
     let status = server.plane.store.status();

@@ -28,4 +28,4 @@ pub use group::{Group, GroupError, GroupId, Member};
 pub use secret::{Secret, SecretHash};
 pub use service::JoinService;
 pub use token::{JoinToken, ParseTokenError, Role, TokenId};
-pub use wire::MemberList;
+pub use wire::{CA_PATH, MemberList};

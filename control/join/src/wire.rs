@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::group::{GroupId, Member};
 
 /// The CA certificate, PEM; for anybody.
-pub(crate) const CA_PATH: &str = "/euston/v1/ca";
+pub const CA_PATH: &str = "/euston/v1/ca";
 /// [`AgentRequest`] to [`AgentResponse`].
 pub(crate) const JOIN_AGENT_PATH: &str = "/euston/v1/join/agent";
 /// [`ServerRequest`] to [`ServerResponse`].

@@ -169,7 +169,11 @@ impl Driver {
                 reply,
                 _room: Some(room),
             }),
-            Request::Ask { question, reply } => core.ask(question, reply),
+            Request::Ask {
+                question,
+                reply,
+                room,
+            } => core.ask(question, reply, Some(room)),
             Request::Frames {
                 from,
                 frames,

@@ -76,6 +76,7 @@ pub(crate) enum Request {
     Ask {
         question: Question,
         reply: oneshot::Sender<Result<Answer, Error>>,
+        room: Room,
     },
     /// Frames have arrived from a member.
     Frames {

@@ -98,6 +98,8 @@ struct Asked {
     question: Question,
     reply: oneshot::Sender<Result<Answer, Error>>,
     sent: Option<Duration>,
+    /// Its place in the queue, until it is answered.
+    _room: Option<Room>,
 }
 
 impl<D: Disk, O: Outlet> Core<D, O> {
@@ -239,12 +241,14 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         &mut self,
         question: Question,
         reply: oneshot::Sender<Result<Answer, Error>>,
+        room: Option<Room>,
     ) {
         self.last_question += 1;
         let asked = Asked {
             question,
             reply,
             sent: None,
+            _room: room,
         };
         self.questions.insert(self.last_question, asked);
         self.retry = true;

@@ -58,7 +58,7 @@ impl World {
             let (reply, answer) = oneshot::channel();
             self.holder.renewing = Some((self.now, answer));
             self.drive(id, |core| {
-                core.ask(question, reply);
+                core.ask(question, reply, None);
                 Ok(())
             });
         }
