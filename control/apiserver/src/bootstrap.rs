@@ -1,5 +1,7 @@
 //! What every cluster has from its first moment: the namespaces that Kubernetes
-//! starts with, and the Service that stands for the API itself.
+//! starts with, its roles, and the Service that stands for the API itself.
+
+mod roles;
 
 use std::net::IpAddr;
 
@@ -41,6 +43,7 @@ pub async fn run(registry: &Registry, api: Option<(IpAddr, u16)>) -> Result<()> 
         )
         .await?;
     }
+    roles::run(registry).await?;
     let Some((address, port)) = api else {
         return Ok(());
     };

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use euston_access::User;
 use euston_tls::HttpsClient;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::access::Access;
 use crate::admission::{Admission, ServiceAddresses};
-use crate::auth::User;
 use crate::endpoints::Api;
 use crate::error::{ApiError, Result};
 use crate::registry::Registry;
@@ -53,11 +54,14 @@ impl ApiServer {
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
         let addresses = ServiceAddresses::new(storage.cache(row("services")?).clone());
-        let admission = Admission::new(storage.cache(row("namespaces")?).clone(), addresses);
+        let access = Arc::new(Access::new(&table, &storage)?);
+        let namespaces = storage.cache(row("namespaces")?).clone();
+        let admission = Admission::new(access.clone(), namespaces, addresses);
         let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(
             registry.clone(),
+            access,
             config.node_client,
             config.shutdown.clone(),
         );
@@ -77,12 +81,14 @@ impl ApiServer {
         self.router.clone()
     }
 
-    /// A client of this API in the same process: no socket, no TLS, everything else alike.
+    /// A client of this API in the same process: no socket, no TLS, everything else alike. Without a name it is
+    /// anonymous.
     pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
-        let user = User {
-            name: user.to_owned(),
-            groups: groups.iter().map(|&g| g.to_owned()).collect(),
-        };
+        let groups = groups.iter().map(|&g| g.to_owned());
+        let user = Arc::new(match user {
+            "" => User::anonymous(),
+            name => User::known(name, groups),
+        });
         let router = self.router.clone();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let router = router.clone();

@@ -1,6 +1,7 @@
 //! Between decoding and validation: what a request meets besides its kind's own
 //! rules. Each admission is a file; [`Admission`] is their chain.
 
+mod escalation;
 mod namespace;
 mod service_addresses;
 
@@ -11,22 +12,40 @@ use k8s_openapi::api::core::v1::Service;
 
 pub use service_addresses::{Reservation, ServiceAddresses};
 
+use crate::access::Access;
 use crate::error::Result;
-use crate::registry::Resource;
 use crate::registry::object::AnyObject;
+use crate::registry::{Part, Resource};
 use crate::storage::{Claims, ResourceCache};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The chain.
 pub struct Admission {
+    access: Arc<Access>,
     namespaces: Arc<ResourceCache>,
     addresses: Arc<ServiceAddresses>,
 }
 
+/// What somebody is about to do.
+#[derive(Clone, Copy)]
+pub enum Attempt<'a> {
+    /// To create an object, which has its defaults.
+    Create(&'a dyn AnyObject),
+    /// To change a part of an object: as it will be, as it is.
+    Update(Part, &'a dyn AnyObject, &'a dyn AnyObject),
+    /// To delete an object.
+    Delete(&'a dyn AnyObject),
+}
+
 impl Admission {
-    /// A chain that looks namespaces up in `namespaces` and gives out `addresses`.
-    pub fn new(namespaces: Arc<ResourceCache>, addresses: Arc<ServiceAddresses>) -> Self {
+    /// A chain that knows who may what by `access`, looks namespaces up in `namespaces` and gives out `addresses`.
+    pub fn new(
+        access: Arc<Access>,
+        namespaces: Arc<ResourceCache>,
+        addresses: Arc<ServiceAddresses>,
+    ) -> Self {
         Admission {
+            access,
             namespaces,
             addresses,
         }
@@ -39,6 +58,24 @@ impl Admission {
     /// 404, 403.
     pub fn namespace(&self, resource: Resource<'_>, meta: &ObjectMeta) -> Result<Vec<String>> {
         namespace::check(&self.namespaces, resource, meta)
+    }
+
+    /// Refuses what depends on who asks, and on what exactly is written: what no rule about verbs and resources says.
+    /// This server's own writes are not asked about.
+    ///
+    /// # Errors
+    /// 403 with the reason.
+    pub fn permit(&self, resource: Resource<'_>, attempt: Attempt<'_>) -> Result<()> {
+        let Some(by) = resource.by else {
+            return Ok(());
+        };
+        match attempt {
+            Attempt::Create(new) => escalation::check(&self.access, by, resource, new, None),
+            Attempt::Update(_, new, old) => {
+                escalation::check(&self.access, by, resource, new, Some(old))
+            }
+            Attempt::Delete(_) => Ok(()),
+        }
     }
 
     /// Gives the object the addresses and ports that it asks for and lacks.

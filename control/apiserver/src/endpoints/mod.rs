@@ -13,6 +13,7 @@ mod patch;
 mod protobuf;
 mod request;
 mod respond;
+mod review;
 mod scale;
 mod selection;
 mod table;
@@ -24,14 +25,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::response::Response;
+use euston_access::{Asked, User};
 use euston_tls::HttpsClient;
 use futures::future::BoxFuture;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{self, Action, User};
+use crate::access::{self, Access};
 use crate::error::{ApiError, Result};
 use crate::openapi::OpenApi;
 use crate::registry::kind::Subresource;
@@ -62,6 +66,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Everything that answers requests.
 pub struct Api {
     registry: Arc<Registry>,
+    access: Arc<Access>,
     discovery: Discovery,
     documents: Arc<OpenApi>,
     node_client: Option<HttpsClient>,
@@ -75,6 +80,7 @@ impl Api {
     /// An API over `registry`. `node_client` is what nodes are asked with.
     pub fn new(
         registry: Arc<Registry>,
+        access: Arc<Access>,
         node_client: Option<HttpsClient>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
@@ -87,6 +93,7 @@ impl Api {
             discovery: Discovery::new(kinds),
             documents: Arc::new(OpenApi::new(docs)),
             registry,
+            access,
             node_client,
             reads: Semaphore::new(READS_MAX),
             writes: Semaphore::new(WRITES_MAX),
@@ -100,9 +107,10 @@ impl Api {
         &self.documents
     }
 
-    /// The routes. Images are served beside it, to those who are known.
+    /// The routes. Images are served beside it, on paths that roles name.
     pub fn router(self: Arc<Self>, images: Router) -> Router {
-        let images = images.layer(axum::middleware::from_fn(only_known));
+        let door = axum::middleware::from_fn_with_state(self.clone(), at_the_door);
+        let images = images.layer(door);
         let api = self;
         images.fallback_service(tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
@@ -120,27 +128,45 @@ impl Api {
 
     async fn route(&self, request: Request<Body>) -> Result<Response> {
         let (parts, body) = request.into_parts();
+        let user = self.who(&parts)?;
         let path = parts.uri.path();
-        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let query = Query::parse(parts.uri.query());
+        if let Some(target) = ResourcePath::parse(path) {
+            return self
+                .resource(&user, &parts.method, &parts.headers, target, query, body)
+                .await;
+        }
+        self.may_have(&user, &parts)?;
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(ApiError::no_such_path());
+        }
         match path.trim_end_matches('/') {
-            "/healthz" | "/livez" | "/readyz" if reads => return Ok(self.health().await),
-            "/version" if reads => return Ok(discovery::version()),
+            "/healthz" | "/livez" | "/readyz" => return Ok(self.health().await),
+            "/version" => return Ok(discovery::version()),
             _ => {}
         }
-        let user = User::of(&parts.extensions);
-        if user.is_anonymous() {
-            return Err(ApiError::unauthorized());
-        }
-        let query = Query::parse(parts.uri.query());
-        if path.starts_with("/openapi/") && reads {
+        if path.starts_with("/openapi/") {
             return documents::respond(&self.documents, path, &parts.headers, &query).await;
         }
-        if reads && let Some(response) = self.discovery.respond(path, &parts.headers) {
-            return Ok(response);
-        }
-        let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
-        self.resource(&user, &parts.method, &parts.headers, target, query, body)
-            .await
+        self.discovery
+            .respond(path, &parts.headers)
+            .ok_or_else(ApiError::no_such_path)
+    }
+
+    /// Who asks, and whom they ask to be.
+    fn who(&self, parts: &Parts) -> Result<Arc<User>> {
+        let user = access::authenticate(&parts.extensions);
+        self.access.masquerade(user, &parts.headers)
+    }
+
+    /// Refuses a path that is no resource to those who may not.
+    fn may_have(&self, user: &User, parts: &Parts) -> Result<()> {
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        let asked = Asked::Path {
+            verb: &verb,
+            path: parts.uri.path(),
+        };
+        self.access.authorize(user, &asked)
     }
 
     async fn health(&self) -> Response {
@@ -160,30 +186,20 @@ impl Api {
         query: Query,
         body: Body,
     ) -> Result<Response> {
-        let resource = self
-            .registry
-            .resource(&target.group, &target.version, &target.resource)
-            .ok_or_else(ApiError::no_such_path)?;
         let not_allowed =
             || ApiError::method_not_allowed(&target.group, &target.resource, method.as_str());
         let watching = target.name.is_none() && query.flag("watch")?;
         let verb = target.verb(method, watching).ok_or_else(not_allowed)?;
-        let action = Action {
-            verb,
-            group: &target.group,
-            resource: &target.resource,
-            subresource: target.subresource.as_deref().unwrap_or_default(),
-            namespace: target.namespace.as_deref().unwrap_or_default(),
-            name: target.name.as_deref().unwrap_or_default(),
-        };
-        if !auth::allowed(user, action) {
-            let why = auth::refusal(user, action);
-            return Err(ApiError::forbidden(
-                action.group,
-                action.resource,
-                action.name,
-                &why,
-            ));
+        for action in target.actions(verb, &query) {
+            self.access.authorize(user, &Asked::Resource(action))?;
+        }
+        let mut resource = self
+            .registry
+            .resource(&target.group, &target.version, &target.resource)
+            .ok_or_else(ApiError::no_such_path)?;
+        resource.by = Some(user);
+        if !resource.kind.is_stored() && target.name.is_none() && verb != "create" {
+            return Err(not_allowed());
         }
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
@@ -340,6 +356,18 @@ impl Call<'_> {
             ("create" | "deletecollection", None) if target.name.is_none() && all_namespaces => {
                 Err(self.not_allowed())
             }
+            ("create", None) if target.name.is_none() && !resource.kind.is_stored() => {
+                review::answer(
+                    registry,
+                    resource,
+                    namespace,
+                    headers,
+                    query,
+                    body,
+                    &api.access,
+                )
+                .await
+            }
             ("create", None) if target.name.is_none() => {
                 write::create(registry, resource, namespace, headers, query, body).await
             }
@@ -399,13 +427,19 @@ impl Call<'_> {
     }
 }
 
-/// Images are for those with an identity: nodes pull, people push.
-async fn only_known(request: Request<Body>, next: axum::middleware::Next) -> Response {
-    if User::of(request.extensions()).is_anonymous() {
-        let encoding = negotiate::plain(request.headers());
-        return respond::error(&ApiError::unauthorized(), encoding);
+/// Images are paths to the rules: a node pulls, whoever may push does.
+async fn at_the_door(
+    State(api): State<Arc<Api>>,
+    request: Request<Body>,
+    next: axum::middleware::Next,
+) -> Response {
+    let encoding = negotiate::plain(request.headers());
+    let (parts, body) = request.into_parts();
+    let allowed = api.who(&parts).and_then(|user| api.may_have(&user, &parts));
+    match allowed {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => respond::error(&error, encoding),
     }
-    next.run(request).await
 }
 
 /// A stream's body, which gives its place back when it ends.

@@ -294,6 +294,7 @@ impl Stream {
 
     fn try_show(&mut self, event: &str, entry: &Entry) -> Result<Bytes> {
         let resource = Resource {
+            by: None,
             kind: &self.kind,
             cache: &self.cache,
         };

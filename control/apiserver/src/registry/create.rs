@@ -7,6 +7,7 @@ use euston_api::field::ErrorList;
 use super::object::BoxObject;
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use crate::admission::Attempt;
 use crate::error::{ApiError, Result};
 use crate::storage::{Entry, ObjectKey};
 
@@ -47,6 +48,8 @@ impl Registry {
         let guards = self.admission.namespace(resource, object.meta())?;
         rules.prepare_for_create(object.as_mut());
         rules.default(object.as_mut());
+        self.admission
+            .permit(resource, Attempt::Create(object.as_ref()))?;
         // As it was before admission gave it addresses, should another server have given out the same.
         let bare = self
             .admission
@@ -89,6 +92,7 @@ impl Registry {
                 )
                 .await?;
             if let Ok(revision) = written {
+                self.settled(resource, revision).await;
                 let entry = Arc::new(Entry::new(key, revision, value));
                 return Ok(Saved {
                     entry,

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use super::options::{Deletion, Propagation};
 use super::update::{Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
+use crate::admission::Attempt;
 use crate::error::Result;
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -46,6 +47,8 @@ impl Registry {
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
             let old = resource.decode_stored(&entry)?;
             precondition.check(resource, old.as_ref(), &entry)?;
+            self.admission
+                .permit(resource, Attempt::Delete(old.as_ref()))?;
             let uid = old.meta().uid.clone();
 
             let mut new = old.clone_box();
@@ -79,6 +82,7 @@ impl Registry {
             };
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
+                self.settled(resource, revision).await;
                 let entry = Arc::new(Entry::new(key.clone(), revision, value));
                 return Ok(Deleted { entry, gone, uid });
             }

@@ -1,5 +1,6 @@
 //! A row of the table of kinds: names, scope, subresources, rules.
 
+use euston_access::User;
 use euston_api::field::ErrorList;
 use euston_api::names::NameRule;
 use euston_protobuf::Message;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
 use super::strategy::{Column, Fields, Scale, Strategy};
+use crate::access::Access;
 use crate::schema::{TypeId, types};
 
 /// What hangs below an object's path.
@@ -112,8 +114,12 @@ pub struct Kind {
     pub names: Names,
     /// What hangs below it.
     pub subresources: Vec<Subresource>,
+    /// The verbs that it answers, as discovery lists them.
+    pub verbs: &'static [&'static str],
     /// True if PUT of an absent object creates it.
     pub create_on_update: bool,
+    /// True if decisions about requests are made from its objects: a write is answered when the cache has it.
+    pub decides: bool,
     /// Its JSON schema, for OpenAPI.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
     /// What is particular to it.
@@ -141,7 +147,9 @@ impl Kind {
         Kind {
             names,
             subresources: Vec::new(),
+            verbs: VERBS,
             create_on_update: false,
+            decides: false,
             schema: |generator| generator.subschema_for::<S::Object>(),
             rules: Box::new(Typed {
                 strategy,
@@ -182,6 +190,25 @@ impl Kind {
         self
     }
 
+    /// Its objects are questions: created, answered, and not kept.
+    #[must_use]
+    pub fn asked(mut self) -> Self {
+        self.verbs = &["create"];
+        self
+    }
+
+    /// True if its objects are kept.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+
+    /// Decisions about requests are made from its objects.
+    #[must_use]
+    pub fn decides(mut self) -> Self {
+        self.decides = true;
+        self
+    }
+
     /// PUT of an absent object creates it.
     #[must_use]
     pub fn create_on_update(mut self) -> Self {
@@ -215,6 +242,7 @@ pub trait Rules: Send + Sync {
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value>;
     fn scale(&self, object: &dyn AnyObject) -> Option<Scale>;
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
+    fn answer(&self, _object: &mut dyn AnyObject, _by: &User, _access: &Access) {}
 }
 
 struct Typed<S> {
@@ -331,5 +359,9 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32) {
         self.strategy.set_replicas(self.of_mut(object), replicas);
+    }
+
+    fn answer(&self, object: &mut dyn AnyObject, by: &User, access: &Access) {
+        self.strategy.answer(self.of_mut(object), by, access);
     }
 }

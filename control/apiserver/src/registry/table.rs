@@ -9,7 +9,7 @@ use crate::kinds;
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{Binding, Finalize, Log, Scale, Status};
-    vec![
+    let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
@@ -49,7 +49,10 @@ pub fn builtin() -> Vec<Kind> {
             .short(&["rs"])
             .in_all()
             .with(&[Status, Scale]),
-    ]
+    ];
+    rows.extend(kinds::rbac::kinds());
+    rows.extend(kinds::reviews::kinds());
+    rows
 }
 
 /// All kinds, found by group, version and plural.

@@ -9,6 +9,7 @@ use euston_api::field::ErrorList;
 use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata, name_of};
+use crate::admission::Attempt;
 use crate::error::{ApiError, Result};
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -99,6 +100,8 @@ impl Registry {
             let (new, precondition, mut warnings) = change(&old, &entry)?;
             precondition.check(resource, old.as_ref(), &entry)?;
             let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
+            let attempt = Attempt::Update(part, new.as_ref(), old.as_ref());
+            self.admission.permit(resource, attempt)?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
             let value = resource.encode(&new)?;
             if value == entry.value {
@@ -121,6 +124,7 @@ impl Registry {
             let claims = ending.as_ref().unwrap_or(reserved.claims());
             let written = self.write(resource, &entry, &value, gone, claims).await?;
             if let Some(revision) = written {
+                self.settled(resource, revision).await;
                 let entry = Arc::new(Entry::new(key.clone(), revision, value));
                 return Ok(Saved {
                     entry,

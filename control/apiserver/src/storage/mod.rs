@@ -6,6 +6,7 @@
 //! caches share the store's own buffers.
 
 mod cache;
+mod derived;
 mod entry;
 mod feed;
 mod images;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, WatchCursor};
+pub use derived::{Derive, Derived};
 pub use entry::Entry;
 pub use images::ImageCatalog;
 
