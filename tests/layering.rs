@@ -78,7 +78,7 @@ const ARROWS: &[Arrow] = &[
     ),
     (
         "euston-controllers",
-        &["euston-api", "euston-client"],
+        &["euston-api", "euston-access", "euston-client"],
         "controllers are ordinary API clients",
     ),
     (

@@ -19,6 +19,8 @@ pub struct Action<'a> {
     pub namespace: &'a str,
     /// Object; empty for all.
     pub name: &'a str,
+    /// The field selector of a list or watch, or empty.
+    pub fields: &'a str,
 }
 
 /// What is asked.

@@ -7,6 +7,8 @@
 //! policy    roles and bindings, indexed by subject: a decision is a few look-ups
 //! escalate  what a user would grant and does not hold
 //! defaults  the roles and bindings that every cluster has, and how they are kept
+//! node      what agents may
+//! csr       certificate signing requests
 //! token     service accounts' tokens and bootstrap tokens
 //! aggregate ClusterRoles that are made of others
 //! ```
@@ -15,8 +17,10 @@
 
 pub mod action;
 pub mod aggregate;
+pub mod csr;
 pub mod defaults;
 pub mod escalate;
+pub mod node;
 pub mod policy;
 pub mod rule;
 pub mod token;

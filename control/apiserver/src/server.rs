@@ -1,6 +1,6 @@
 //! Puts the parts together.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -54,9 +54,14 @@ impl ApiServer {
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
         let addresses = ServiceAddresses::new(storage.cache(row("services")?).clone());
-        let access = Arc::new(Access::new(&table, &storage)?);
+        let keys_url = match config.advertise {
+            Some((ip, port)) => format!("https://{}/openid/v1/jwks", SocketAddr::new(ip, port)),
+            None => "/openid/v1/jwks".to_owned(),
+        };
+        let access = Arc::new(Access::start(&table, &storage, keys_url).await?);
+        let accounts = storage.cache(row("serviceaccounts")?).clone();
         let namespaces = storage.cache(row("namespaces")?).clone();
-        let admission = Admission::new(access.clone(), namespaces, addresses);
+        let admission = Admission::new(access.clone(), namespaces, accounts, addresses);
         let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(

@@ -13,6 +13,7 @@ mod error;
 pub mod files;
 mod fingerprint;
 mod identity;
+mod request;
 mod serve;
 mod trust;
 
@@ -23,5 +24,6 @@ pub use csr::SigningRequest;
 pub use error::{TlsError, chain};
 pub use fingerprint::Fingerprint;
 pub use identity::{Identity, PeerCertificate, PeerIdentity};
+pub use request::{RequestedSubject, read_request};
 pub use serve::{ServeLimits, serve};
 pub use trust::{FetchCaError, fetch_ca};

@@ -135,6 +135,7 @@ impl Check<'_> {
             subresource: "",
             namespace: self.namespace,
             name,
+            fields: "",
         };
         self.access.may(self.by, &Asked::Resource(action))
     }

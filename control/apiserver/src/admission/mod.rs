@@ -3,12 +3,17 @@
 
 mod escalation;
 mod namespace;
+mod node_restriction;
+mod service_account;
 mod service_addresses;
+mod signing;
 
 use std::sync::Arc;
 
+use euston_access::User;
 use euston_api::field::ErrorList;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::{Pod, Service};
 
 pub use service_addresses::{Reservation, ServiceAddresses};
 
@@ -23,6 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub struct Admission {
     access: Arc<Access>,
     namespaces: Arc<ResourceCache>,
+    accounts: Arc<ResourceCache>,
     addresses: Arc<ServiceAddresses>,
 }
 
@@ -38,15 +44,18 @@ pub enum Attempt<'a> {
 }
 
 impl Admission {
-    /// A chain that knows who may what by `access`, looks namespaces up in `namespaces` and gives out `addresses`.
+    /// A chain that knows who may what by `access`, looks namespaces and service accounts up in their
+    /// caches, and gives out `addresses`.
     pub fn new(
         access: Arc<Access>,
         namespaces: Arc<ResourceCache>,
+        accounts: Arc<ResourceCache>,
         addresses: Arc<ServiceAddresses>,
     ) -> Self {
         Admission {
             access,
             namespaces,
+            accounts,
             addresses,
         }
     }
@@ -60,6 +69,21 @@ impl Admission {
         namespace::check(&self.namespaces, resource, meta)
     }
 
+    /// Writes into a new object what others say that objects like it have.
+    ///
+    /// # Errors
+    /// 403 for what it refers to and is not there.
+    pub fn complete(&self, by: Option<&User>, object: &mut dyn AnyObject) -> Result<()> {
+        let object = object.as_any_mut();
+        if let Some(pod) = object.downcast_mut::<Pod>() {
+            return service_account::complete(&self.accounts, pod);
+        }
+        if let Some(request) = object.downcast_mut::<CertificateSigningRequest>() {
+            signing::complete(request, by);
+        }
+        Ok(())
+    }
+
     /// Refuses what depends on who asks, and on what exactly is written: what no rule about verbs and resources says.
     /// This server's own writes are not asked about.
     ///
@@ -69,6 +93,8 @@ impl Admission {
         let Some(by) = resource.by else {
             return Ok(());
         };
+        node_restriction::check(by, resource, attempt)?;
+        signing::check(&self.access, by, resource, attempt)?;
         match attempt {
             Attempt::Create(new) => escalation::check(&self.access, by, resource, new, None),
             Attempt::Update(_, new, old) => {

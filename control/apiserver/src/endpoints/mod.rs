@@ -17,6 +17,7 @@ mod review;
 mod scale;
 mod selection;
 mod table;
+mod token;
 mod watch;
 mod write;
 
@@ -35,7 +36,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{self, Access};
+use crate::access::Access;
 use crate::error::{ApiError, Result};
 use crate::openapi::OpenApi;
 use crate::registry::kind::Subresource;
@@ -143,6 +144,18 @@ impl Api {
         match path.trim_end_matches('/') {
             "/healthz" | "/livez" | "/readyz" => return Ok(self.health().await),
             "/version" => return Ok(discovery::version()),
+            "/openid/v1/jwks" => {
+                let keys = self.access.tokens().key_set().to_string();
+                return Ok(respond::typed(
+                    StatusCode::OK,
+                    "application/jwk-set+json",
+                    keys,
+                ));
+            }
+            "/.well-known/openid-configuration" => {
+                let document = self.access.tokens().discovery().to_string();
+                return Ok(respond::json(StatusCode::OK, document));
+            }
             _ => {}
         }
         if path.starts_with("/openapi/") {
@@ -155,7 +168,7 @@ impl Api {
 
     /// Who asks, and whom they ask to be.
     fn who(&self, parts: &Parts) -> Result<Arc<User>> {
-        let user = access::authenticate(&parts.extensions);
+        let user = self.access.authenticate(parts)?;
         self.access.masquerade(user, &parts.headers)
     }
 
@@ -391,19 +404,19 @@ impl Call<'_> {
             ..
         } = self;
         let registry = &api.registry;
-        let part = if self.sub == Some(Subresource::Status) {
-            Part::Status
-        } else {
-            Part::Main
+        let part = match self.sub {
+            Some(Subresource::Status) => Part::Status,
+            Some(Subresource::Approval) => Part::Approval,
+            _ => Part::Main,
         };
         match (self.verb, self.sub) {
-            ("get", None | Some(Subresource::Status)) => {
+            ("get", None | Some(Subresource::Status | Subresource::Approval)) => {
                 api.get(resource, key, headers, query).await
             }
-            ("update", None | Some(Subresource::Status)) => {
+            ("update", None | Some(Subresource::Status | Subresource::Approval)) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
             }
-            ("patch", None | Some(Subresource::Status)) => {
+            ("patch", None | Some(Subresource::Status | Subresource::Approval)) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await
             }
             ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
@@ -413,6 +426,9 @@ impl Call<'_> {
             }
             ("create", Some(Subresource::Binding)) => {
                 binding::bind(registry, resource, key, headers, query, body).await
+            }
+            ("create", Some(Subresource::Token)) => {
+                token::create(registry, resource, key, headers, query, body, &api.access).await
             }
             ("update", Some(Subresource::Finalize)) => {
                 binding::finalize(registry, resource, key, headers, query, body).await

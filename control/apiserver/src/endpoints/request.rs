@@ -196,6 +196,7 @@ impl ResourcePath {
                 None if matches!(verb, "list" | "watch") => query.one_name().unwrap_or_default(),
                 None => "",
             },
+            fields: query.get("fieldSelector").unwrap_or_default(),
         };
         // A WebSocket is opened with GET, and does what POST does.
         let connects = verb == "get" && CONNECTING.contains(&subresource);

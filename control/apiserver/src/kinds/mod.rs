@@ -11,6 +11,7 @@ mod cells;
 mod pod_spec;
 mod workload;
 
+pub mod certificates;
 pub mod config_map;
 pub mod deployment;
 pub mod endpoint_slice;

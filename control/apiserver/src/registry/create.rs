@@ -47,6 +47,7 @@ impl Registry {
         self.storage.fresh().await?;
         let guards = self.admission.namespace(resource, object.meta())?;
         rules.prepare_for_create(object.as_mut());
+        self.admission.complete(resource.by, object.as_mut())?;
         rules.default(object.as_mut());
         self.admission
             .permit(resource, Attempt::Create(object.as_ref()))?;

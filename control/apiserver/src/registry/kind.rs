@@ -25,6 +25,10 @@ pub enum Subresource {
     Log,
     /// `finalize`: a namespace's own finalizers.
     Finalize,
+    /// `approval`: somebody's decision about it.
+    Approval,
+    /// `token`: a new token of a service account.
+    Token,
 }
 
 impl Subresource {
@@ -36,14 +40,18 @@ impl Subresource {
             Subresource::Binding => "binding",
             Subresource::Log => "log",
             Subresource::Finalize => "finalize",
+            Subresource::Approval => "approval",
+            Subresource::Token => "token",
         }
     }
 
     /// The verbs it answers, as discovery lists them.
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
-            Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
-            Subresource::Binding => &["create"],
+            Subresource::Status | Subresource::Scale | Subresource::Approval => {
+                &["get", "patch", "update"]
+            }
+            Subresource::Binding | Subresource::Token => &["create"],
             Subresource::Log => &["get"],
             Subresource::Finalize => &["update"],
         }
@@ -54,6 +62,7 @@ impl Subresource {
         match self {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
+            Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
             _ => None,
         }
     }
@@ -229,6 +238,7 @@ pub trait Rules: Send + Sync {
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
+    fn prepare_for_approval(&self, _new: &mut dyn AnyObject, _old: &dyn AnyObject) {}
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
@@ -306,6 +316,11 @@ impl<S: Strategy> Rules for Typed<S> {
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
         self.strategy
             .prepare_for_status_update(self.of_mut(new), self.of(old));
+    }
+
+    fn prepare_for_approval(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
+        self.strategy
+            .prepare_for_approval(self.of_mut(new), self.of(old));
     }
 
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {

@@ -31,6 +31,7 @@ use object::BoxObject;
 use options::FieldValidation;
 use table::Table;
 
+pub(crate) use metadata::generated_name;
 pub use update::{Part, Precondition};
 
 /// The largest object that is stored, in bytes of JSON: etcd's and so Kubernetes' bound.

@@ -134,7 +134,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// Keeps all but the status as it was.
     fn prepare_for_status_update(&self, _new: &mut Self::Object, _old: &Self::Object) {}
 
-    /// Everything wrong with the new status.
+    /// Keeps all but what an approval decides as it was.
+    fn prepare_for_approval(&self, _new: &mut Self::Object, _old: &Self::Object) {}
+
+    /// Everything wrong with the new status, or with an approval.
     fn validate_status_update(&self, _new: &Self::Object, _old: &Self::Object) -> ErrorList {
         ErrorList::new()
     }

@@ -8,7 +8,7 @@ use crate::kinds;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
+    use Subresource::{Binding, Finalize, Log, Scale, Status, Token};
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
@@ -21,7 +21,7 @@ pub fn builtin() -> Vec<Kind> {
             .in_all()
             .with(&[Status, Binding, Log]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
-        Kind::new(kinds::secret::SecretStrategy, "secret", true),
+        Kind::new(kinds::secret::SecretStrategy, "secret", true).decides(),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
@@ -31,7 +31,9 @@ pub fn builtin() -> Vec<Kind> {
             "serviceaccount",
             true,
         )
-        .short(&["sa"]),
+        .short(&["sa"])
+        .with(&[Token])
+        .decides(),
         Kind::new(kinds::event::EventStrategy, "event", true)
             .short(&["ev"])
             .create_on_update(),
@@ -50,6 +52,7 @@ pub fn builtin() -> Vec<Kind> {
             .in_all()
             .with(&[Status, Scale]),
     ];
+    rows.extend(kinds::certificates::kinds());
     rows.extend(kinds::rbac::kinds());
     rows.extend(kinds::reviews::kinds());
     rows

@@ -20,6 +20,8 @@ pub enum Part {
     Main,
     /// The status alone.
     Status,
+    /// Of the status, what an approval decides.
+    Approval,
     /// What a server-side subresource (binding, finalize) computed: the kind's rules
     /// for ordinary updates do not apply to it.
     Computed,
@@ -177,9 +179,13 @@ impl Registry {
         }
         metadata::settle_namespace(resource, new.meta_mut(), old.meta().namespace.as_deref())?;
         match part {
-            Part::Status => {
+            Part::Status | Part::Approval => {
                 *new.meta_mut() = old.meta().clone();
-                rules.prepare_for_status_update(new.as_mut(), old.as_ref());
+                if part == Part::Status {
+                    rules.prepare_for_status_update(new.as_mut(), old.as_ref());
+                } else {
+                    rules.prepare_for_approval(new.as_mut(), old.as_ref());
+                }
                 errors.extend(rules.validate_status_update(new.as_ref(), old.as_ref()));
                 metadata::refuse(resource, name, &errors)?;
                 return Ok((new, crate::admission::Reservation::none()));

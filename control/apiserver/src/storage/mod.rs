@@ -10,6 +10,7 @@ mod derived;
 mod entry;
 mod feed;
 mod images;
+mod once;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -31,6 +31,7 @@ fn asked<'a>(
             subresource: text(&of.subresource),
             namespace: text(&of.namespace),
             name: text(&of.name),
+            fields: "",
         })),
         (None, Some(of)) => Some(Asked::Path {
             verb: text(&of.verb),

@@ -2,6 +2,7 @@
 
 mod access;
 mod rules;
+mod token;
 mod who;
 
 use crate::registry::kind::Kind;
@@ -9,6 +10,7 @@ use crate::registry::kind::Kind;
 /// The rows of the table.
 pub fn kinds() -> Vec<Kind> {
     vec![
+        Kind::new(token::TokenReviewStrategy, "tokenreview", false).asked(),
         Kind::new(who::SelfSubjectReviewStrategy, "selfsubjectreview", false).asked(),
         Kind::new(
             access::SelfSubjectAccessReviewStrategy,
