@@ -46,23 +46,23 @@ impl ApiServer {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
-        let table = Table::new(builtin());
-        let storage = Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
-        let row = |plural: &str| {
+        let storage = Storage::start(config.store, config.shutdown.clone()).await?;
+        let kinds = builtin().into_iter().map(Arc::new).collect();
+        let table = Arc::new(Table::new(storage.attach(kinds).await?));
+        let cache = |plural: &str| {
             table
-                .row_of("", plural)
+                .cache_of("", plural)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let addresses = ServiceAddresses::new(storage.cache(row("services")?).clone());
+        let addresses = ServiceAddresses::new(cache("services")?);
         let keys_url = match config.advertise {
             Some((ip, port)) => format!("https://{}/openid/v1/jwks", SocketAddr::new(ip, port)),
             None => "/openid/v1/jwks".to_owned(),
         };
         let access = Arc::new(Access::start(&table, &storage, keys_url).await?);
-        let accounts = storage.cache(row("serviceaccounts")?).clone();
-        let namespaces = storage.cache(row("namespaces")?).clone();
-        let admission = Admission::new(access.clone(), namespaces, accounts, addresses);
-        let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
+        let accounts = cache("serviceaccounts")?;
+        let admission = Admission::new(access.clone(), cache("namespaces")?, accounts, addresses);
+        let registry = Arc::new(Registry::new(table.clone(), Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(
             registry.clone(),
@@ -72,7 +72,7 @@ impl ApiServer {
         );
         tokio::spawn(upkeep::run(
             registry,
-            api.documents().clone(),
+            api.published().clone(),
             config.shutdown,
         ));
         Ok(ApiServer {

@@ -62,12 +62,8 @@ impl Access {
     /// # Errors
     /// The store's; 500 if a kind is missing that decisions are made from.
     pub async fn start(table: &Table, storage: &Storage, keys_url: String) -> Result<Self> {
-        let found = |group: &str, plural: &str| {
-            let row = table.row_of(group, plural)?;
-            Some(storage.cache(row).clone())
-        };
         let cache = |(group, plural): (&str, &str)| {
-            found(group, plural).ok_or_else(|| {
+            table.cache_of(group, plural).ok_or_else(|| {
                 ApiError::internal(format!("the kind {plural}.{group} is not registered"))
             })
         };
@@ -79,7 +75,7 @@ impl Access {
         Ok(Access {
             policy: Derived::new(sources),
             nodes: Derived::new(vec![cache(("", "pods"))?]),
-            volumes: found("", "persistentvolumes"),
+            volumes: table.cache_of("", "persistentvolumes"),
             tokens: Tokens::start(table, storage, keys_url).await?,
         })
     }

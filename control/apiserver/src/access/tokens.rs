@@ -93,9 +93,8 @@ impl Tokens {
         let make = || SigningKey::generate().map_err(ApiError::internal);
         let pkcs8 = storage.once("serviceaccounts", make).await?;
         let cache = |plural: &str| {
-            let row = table.row_of("", plural);
-            let row = row.ok_or_else(|| ApiError::internal(format!("no kind {plural}")))?;
-            Ok::<_, ApiError>(storage.cache(row).clone())
+            let cache = table.cache_of("", plural);
+            cache.ok_or_else(|| ApiError::internal(format!("no kind {plural}")))
         };
         Ok(Tokens {
             key: SigningKey::open(&pkcs8).map_err(ApiError::internal)?,

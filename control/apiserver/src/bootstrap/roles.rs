@@ -9,6 +9,7 @@ use super::ensure;
 use crate::error::{ApiError, Result};
 use crate::registry::object::BoxObject;
 use crate::registry::options::{Deletion, WriteOptions};
+use crate::registry::table::Row;
 use crate::registry::{Part, Precondition, Registry, Resource};
 use crate::storage::ObjectKey;
 
@@ -32,9 +33,10 @@ pub async fn run(registry: &Registry) -> Result<()> {
 }
 
 async fn role(registry: &Registry, want: ClusterRole) -> Result<()> {
-    let Some((resource, key)) = find(registry, ROLES, want.metadata.name.as_deref()) else {
+    let Some((row, key)) = find(registry, ROLES, want.metadata.name.as_deref()) else {
         return Ok(());
     };
+    let resource = row.resource();
     let Some(stored) = stored::<ClusterRole>(resource, &key)? else {
         return ensure(registry, ROLES, None, Box::new(want)).await;
     };
@@ -45,9 +47,10 @@ async fn role(registry: &Registry, want: ClusterRole) -> Result<()> {
 }
 
 async fn binding(registry: &Registry, want: ClusterRoleBinding) -> Result<()> {
-    let Some((resource, key)) = find(registry, BINDINGS, want.metadata.name.as_deref()) else {
+    let Some((row, key)) = find(registry, BINDINGS, want.metadata.name.as_deref()) else {
         return Ok(());
     };
+    let resource = row.resource();
     let Some(stored) = stored::<ClusterRoleBinding>(resource, &key)? else {
         return ensure(registry, BINDINGS, None, Box::new(want)).await;
     };
@@ -61,13 +64,13 @@ async fn binding(registry: &Registry, want: ClusterRoleBinding) -> Result<()> {
     }
 }
 
-fn find<'a>(
-    registry: &'a Registry,
+fn find(
+    registry: &Registry,
     (group, version, plural): (&str, &str, &str),
     name: Option<&str>,
-) -> Option<(Resource<'a>, ObjectKey)> {
-    let resource = registry.resource(group, version, plural)?;
-    Some((resource, ObjectKey::new(None, name?)))
+) -> Option<(Row, ObjectKey)> {
+    let row = registry.resource(group, version, plural)?;
+    Some((row, ObjectKey::new(None, name?)))
 }
 
 fn stored<T: DeserializeOwned>(resource: Resource<'_>, key: &ObjectKey) -> Result<Option<T>> {

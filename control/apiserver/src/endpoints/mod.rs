@@ -11,6 +11,7 @@ mod negotiate;
 mod partial;
 mod patch;
 mod protobuf;
+mod published;
 mod request;
 mod respond;
 mod review;
@@ -38,12 +39,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::error::{ApiError, Result};
-use crate::openapi::OpenApi;
 use crate::registry::kind::Subresource;
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
-use discovery::Discovery;
 use negotiate::Accepted;
 use request::{Query, ResourcePath};
 use selection::Selection;
@@ -51,6 +50,7 @@ use table::IncludeObject;
 use watch::WatchOptions;
 
 pub use discovery::GIT_VERSION;
+pub use published::Published;
 
 /// Reads under way at a time (kube-apiserver's `max-requests-inflight`); more are told
 /// to come back, so that a flood of lists cannot exhaust memory.
@@ -68,8 +68,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Api {
     registry: Arc<Registry>,
     access: Arc<Access>,
-    discovery: Discovery,
-    documents: Arc<OpenApi>,
+    published: Arc<Published>,
     node_client: Option<HttpsClient>,
     reads: Semaphore,
     writes: Semaphore,
@@ -85,14 +84,8 @@ impl Api {
         node_client: Option<HttpsClient>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let kinds = registry.table().kinds();
-        let docs = kinds
-            .iter()
-            .map(|kind| documents::resource_doc(kind))
-            .collect();
         Arc::new(Api {
-            discovery: Discovery::new(kinds),
-            documents: Arc::new(OpenApi::new(docs)),
+            published: Arc::new(Published::new(registry.table().clone())),
             registry,
             access,
             node_client,
@@ -103,9 +96,9 @@ impl Api {
         })
     }
 
-    /// The documents at `/openapi`, for upkeep to trim.
-    pub fn documents(&self) -> &Arc<OpenApi> {
-        &self.documents
+    /// What is told of the kinds, for upkeep to trim.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
     }
 
     /// The routes. Images are served beside it, on paths that roles name.
@@ -159,9 +152,12 @@ impl Api {
             _ => {}
         }
         if path.starts_with("/openapi/") {
-            return documents::respond(&self.documents, path, &parts.headers, &query).await;
+            let documents = &self.published.now().documents;
+            return documents::respond(documents, path, &parts.headers, &query).await;
         }
-        self.discovery
+        let edition = self.published.now();
+        edition
+            .discovery
             .respond(path, &parts.headers)
             .ok_or_else(ApiError::no_such_path)
     }
@@ -206,11 +202,11 @@ impl Api {
         for action in target.actions(verb, &query) {
             self.access.authorize(user, &Asked::Resource(action))?;
         }
-        let mut resource = self
+        let row = self
             .registry
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
-        resource.by = Some(user);
+        let resource = row.resource().asked_by(user);
         if !resource.kind.is_stored() && target.name.is_none() && verb != "create" {
             return Err(not_allowed());
         }
