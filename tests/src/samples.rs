@@ -29,6 +29,16 @@ pub fn sample(kind: &str, name: &str) -> Value {
             "coordination.k8s.io/v1",
             json!({ "spec": { "holderIdentity": "me", "leaseDurationSeconds": 40 } }),
         ),
+        "CertificateSigningRequest" => (
+            "certificates.k8s.io/v1",
+            json!({
+                "spec": {
+                    "request": include_str!("../integration/access/ann.csr.base64").trim(),
+                    "signerName": "kubernetes.io/kube-apiserver-client",
+                    "usages": ["client auth"],
+                },
+            }),
+        ),
         "Role" | "ClusterRole" => (
             "rbac.authorization.k8s.io/v1",
             json!({ "rules": [{ "verbs": ["get"], "apiGroups": [""], "resources": ["pods"] }] }),

@@ -1,7 +1,10 @@
 //! Who may do what: roles, bindings, questions about them, impersonation.
 
+mod certificates;
+mod nodes;
 mod refused;
 mod rules;
+mod tokens;
 
 use euston_tests::control_plane::ControlPlane;
 use kube::Client;
@@ -18,6 +21,23 @@ async fn post(client: &Client, path: &str, body: &Value) -> Answer {
 
 async fn get(client: &Client, path: &str) -> u16 {
     raw::send(client, "GET", path, "", "").await.status.as_u16()
+}
+
+/// A request with a bearer token.
+async fn with_token(client: &Client, method: &str, path: &str, token: &str) -> Answer {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {token}"))
+        .body(kube::client::Body::empty())
+        .unwrap();
+    let (parts, body) = client.send(request).await.unwrap().into_parts();
+    let bytes = body.collect_bytes().await.unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Answer {
+        status: parts.status,
+        body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    }
 }
 
 /// Creates what must be there for a test.
