@@ -39,6 +39,10 @@ pub fn sample(kind: &str, name: &str) -> Value {
                 },
             }),
         ),
+        "ClusterTrustBundle" => (
+            "certificates.k8s.io/v1",
+            json!({ "spec": { "trustBundle": include_str!("trust-bundle.pem") } }),
+        ),
         "Role" | "ClusterRole" => (
             "rbac.authorization.k8s.io/v1",
             json!({ "rules": [{ "verbs": ["get"], "apiGroups": [""], "resources": ["pods"] }] }),

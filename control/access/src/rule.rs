@@ -228,6 +228,7 @@ pub(crate) mod tests {
             subresource,
             namespace: "ns",
             name: parts.next().unwrap_or_default(),
+            fields: "",
         })
     }
 

@@ -84,6 +84,7 @@ pub async fn run(
     controllers.spawn(replicaset::run(shared.clone()));
     controllers.spawn(endpointslice::run(shared.clone()));
     controllers.spawn(serviceaccount::run(shared.clone()));
+    controllers.spawn(serviceaccount::tokens::run(shared.clone()));
     controllers.spawn(node::run(shared.clone()));
     controllers.spawn(clusterroles::run(shared.clone()));
     controllers.spawn(certificates::run(shared.clone()));

@@ -24,6 +24,6 @@ pub use csr::SigningRequest;
 pub use error::{TlsError, chain};
 pub use fingerprint::Fingerprint;
 pub use identity::{Identity, PeerCertificate, PeerIdentity};
-pub use request::{RequestedSubject, read_request};
+pub use request::{RequestedSubject, read_bundle, read_request};
 pub use serve::{ServeLimits, serve};
 pub use trust::{FetchCaError, fetch_ca};

@@ -83,6 +83,19 @@ pub fn read_request(csr_pem: &str) -> Result<RequestedSubject, TlsError> {
     Ok(found)
 }
 
+/// Checks that a text is a bundle of certificates in PEM, at least one and nothing else.
+///
+/// # Errors
+/// Says what it is not.
+pub fn read_bundle(pem: &str) -> Result<(), TlsError> {
+    const WHAT: &str = "the trust bundle";
+    for certificate in crate::identity::certificates(pem, WHAT)? {
+        x509_parser::parse_x509_certificate(&certificate)
+            .map_err(|e| TlsError::unusable(WHAT, e))?;
+    }
+    Ok(())
+}
+
 fn parse(csr_pem: &str) -> Result<CertificateSigningRequestParams, TlsError> {
     let request = CertificateSigningRequestParams::from_pem(csr_pem)
         .map_err(|e| TlsError::unusable(WHAT, e))?;

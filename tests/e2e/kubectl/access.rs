@@ -159,7 +159,6 @@ pub const STEPS: &[Step] = &[
         false,
         "cannot change roleRef",
     ),
-    ("", false, ""),
     ("get csr ann", "", true, "Pending"),
     ("certificate approve ann", "", true, "approved"),
     (

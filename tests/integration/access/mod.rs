@@ -7,6 +7,7 @@ mod rules;
 mod tokens;
 
 use euston_tests::control_plane::ControlPlane;
+use euston_tests::wait;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -29,7 +30,8 @@ async fn with_token(client: &Client, method: &str, path: &str, token: &str) -> A
         .method(method)
         .uri(path)
         .header("authorization", format!("Bearer {token}"))
-        .body(kube::client::Body::empty())
+        .header("content-type", "application/json")
+        .body(kube::client::Body::from(b"{}".to_vec()))
         .unwrap();
     let (parts, body) = client.send(request).await.unwrap().into_parts();
     let bytes = body.collect_bytes().await.unwrap();
@@ -38,6 +40,16 @@ async fn with_token(client: &Client, method: &str, path: &str, token: &str) -> A
         status: parts.status,
         body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
     }
+}
+
+/// Waits until a GET is answered so: what pods decide follows them with the cache.
+async fn becomes(client: &Client, path: &str, expect: u16) {
+    let what = format!("GET {path} is {expect}");
+    wait::until(&what, async || match get(client, path).await {
+        got if got == expect => Ok(()),
+        got => Err(got.to_string()),
+    })
+    .await;
 }
 
 /// Creates what must be there for a test.

@@ -3,7 +3,7 @@
 use euston_tests::control_plane::ControlPlane;
 use serde_json::{Value, json};
 
-use super::{get, made, post};
+use super::{becomes, get, made, post};
 use crate::raw;
 
 const NS: &str = "/api/v1/namespaces/default";
@@ -56,6 +56,7 @@ async fn a_node_reads_what_its_pods_refer_to_and_nothing_else() {
     check(&format!("{NS}/secrets/mine"), 403).await;
     bind(&plane, "mine", "n").await;
     bind(&plane, "theirs", "m").await;
+    becomes(&node, &format!("{NS}/secrets/mine"), 200).await;
     for (name, expect) in [("mine", 200), ("theirs", 403)] {
         check(&format!("{NS}/secrets/{name}"), expect).await;
         check(&format!("{NS}/configmaps/{name}"), expect).await;
@@ -94,7 +95,7 @@ async fn a_node_reads_what_its_pods_refer_to_and_nothing_else() {
     let body = json!({ "gracePeriodSeconds": 0 }).to_string();
     let gone = raw::send(&node, "DELETE", &path, "application/json", body.clone()).await;
     assert_eq!(gone.status, 200, "{gone:?}");
-    check(&format!("{NS}/secrets/mine"), 403).await;
+    becomes(&node, &format!("{NS}/secrets/mine"), 403).await;
     let path = format!("{NS}/pods/theirs");
     let refused = raw::send(&node, "DELETE", &path, "application/json", body).await;
     assert_eq!(refused.status, 403, "{refused:?}");

@@ -92,10 +92,8 @@ async fn nobody_grants_what_they_do_not_hold() {
     let plane = ControlPlane::start().await;
     let cluster = |plural: &str| format!("{RBAC}/{plural}");
     let local = |plural: &str| format!("{RBAC}/namespaces/default/{plural}");
-    let own = [
-        "get,list - pods",
-        "* rbac.authorization.k8s.io roles,rolebindings",
-    ];
+    let manage = "get,list,create,update,patch,delete rbac.authorization.k8s.io roles,rolebindings";
+    let own = ["get,list - pods", manage];
     made(&plane, &local("roles"), role("manager", &own)).await;
     made(
         &plane,

@@ -1,6 +1,7 @@
 //! Tokens: whose they are, for how long, and what they die with.
 
 use euston_tests::control_plane::ControlPlane;
+use euston_tests::wait;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -162,7 +163,13 @@ async fn a_token_ends_with_its_account_and_with_what_it_is_bound_to() {
 
     delete(&plane, &format!("{PODS}/p")).await;
     delete(&plane, &format!("{SECRETS}/s")).await;
-    assert_eq!(works(&plane, &of_pod).await, 401);
+    wait::until("the pod's token is refused", async || {
+        match works(&plane, &of_pod).await {
+            401 => Ok(()),
+            got => Err(got.to_string()),
+        }
+    })
+    .await;
     assert_eq!(works(&plane, &of_secret).await, 401);
     // Others of the same name are others.
     made(&plane, PODS, pod).await;

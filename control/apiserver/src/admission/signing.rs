@@ -1,13 +1,14 @@
 //! Who asks for a certificate is who sends the request; who approves and who signs must be allowed to, signer by
-//! signer. Follows `k8s.io/kubernetes/plugin/pkg/admission/certificates`.
+//! signer; and so whoever says what a signer is to be trusted with. Follows `k8s.io/kubernetes/plugin/pkg/admission/certificates`.
 
 use euston_access::user::MASTERS;
 use euston_access::{Action, Asked, User, csr};
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, ClusterTrustBundle};
 
 use super::Attempt;
 use crate::access::Access;
 use crate::error::{ApiError, Result};
+use crate::registry::object::AnyObject;
 use crate::registry::{Part, Resource};
 
 /// Writes into a new request who sent it. What it says of that itself is not looked at.
@@ -30,27 +31,31 @@ pub fn check(
     resource: Resource<'_>,
     attempt: Attempt<'_>,
 ) -> Result<()> {
-    let read = |object: &dyn crate::registry::object::AnyObject| {
-        object
-            .as_any()
-            .downcast_ref::<CertificateSigningRequest>()
-            .cloned()
-    };
-    let (verb, request) = match attempt {
+    let (verb, name, signer) = match attempt {
         Attempt::Create(new) => {
-            let Some(request) = read(new) else {
-                return Ok(());
-            };
-            return subject(resource, &request);
+            if let Some(request) = new.as_any().downcast_ref::<CertificateSigningRequest>() {
+                return subject(resource, request);
+            }
+            match attested(new) {
+                Some((name, signer)) => ("attest", name, signer),
+                None => return Ok(()),
+            }
         }
-        Attempt::Update(Part::Approval, _, old) => ("approve", read(old)),
-        Attempt::Update(Part::Status, _, old) => ("sign", read(old)),
-        Attempt::Update(..) | Attempt::Delete(_) => return Ok(()),
+        Attempt::Update(part, new, old) => {
+            let request = old.as_any().downcast_ref::<CertificateSigningRequest>();
+            match (request, part) {
+                (Some(request), Part::Approval) => {
+                    ("approve", name_of(old), &*request.spec.signer_name)
+                }
+                (Some(request), Part::Status) => ("sign", name_of(old), &*request.spec.signer_name),
+                _ => match attested(new) {
+                    Some((name, signer)) => ("attest", name, signer),
+                    None => return Ok(()),
+                },
+            }
+        }
+        Attempt::Delete(_) => return Ok(()),
     };
-    let Some(request) = request else {
-        return Ok(());
-    };
-    let signer = &request.spec.signer_name;
     let all = signer
         .split_once('/')
         .map(|(domain, _)| format!("{domain}/*"));
@@ -67,8 +72,27 @@ pub fn check(
     if may(signer) || all.is_some_and(|all| may(&all)) {
         return Ok(());
     }
-    let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
-    Err(refused(resource, &request, &why))
+    let why = if verb == "attest" {
+        format!("user not permitted to attest for signerName {signer:?}")
+    } else {
+        format!("user not permitted to {verb} requests with signerName {signer:?}")
+    };
+    Err(refused(resource, name, &why))
+}
+
+fn name_of(object: &dyn AnyObject) -> &str {
+    object.meta().name.as_deref().unwrap_or_default()
+}
+
+/// Name and signer of a trust bundle that has one.
+fn attested(object: &dyn AnyObject) -> Option<(&str, &str)> {
+    let bundle = object.as_any().downcast_ref::<ClusterTrustBundle>()?;
+    let signer = bundle
+        .spec
+        .signer_name
+        .as_deref()
+        .filter(|s| !s.is_empty())?;
+    Some((name_of(object), signer))
 }
 
 fn subject(resource: Resource<'_>, request: &CertificateSigningRequest) -> Result<()> {
@@ -83,13 +107,16 @@ fn subject(resource: Resource<'_>, request: &CertificateSigningRequest) -> Resul
             "use of {} signer with {MASTERS} group is not allowed",
             csr::CLIENT
         );
-        return Err(refused(resource, request, &why));
+        return Err(refused(
+            resource,
+            request.metadata.name.as_deref().unwrap_or_default(),
+            &why,
+        ));
     }
     Ok(())
 }
 
-fn refused(resource: Resource<'_>, request: &CertificateSigningRequest, why: &str) -> ApiError {
+fn refused(resource: Resource<'_>, name: &str, why: &str) -> ApiError {
     let names = &resource.kind.names;
-    let name = request.metadata.name.as_deref().unwrap_or_default();
     ApiError::forbidden(&names.group, &names.plural, name, why)
 }

@@ -1,6 +1,8 @@
 //! CertificateSigningRequest: somebody asks for a certificate, somebody approves, the cluster's CA signs.
 //! Follows `k8s.io/kubernetes/pkg/apis/certificates` (validation) and `pkg/registry/certificates` (strategies).
 
+mod trust_bundle;
+
 use euston_access::csr;
 use euston_api::field::{ErrorList, Path};
 use euston_api::time;
@@ -29,6 +31,11 @@ pub fn kinds() -> Vec<Kind> {
         Kind::new(strategy, "certificatesigningrequest", false)
             .short(&["csr"])
             .with(&[Subresource::Status, Subresource::Approval]),
+        Kind::new(
+            trust_bundle::ClusterTrustBundleStrategy,
+            "clustertrustbundle",
+            false,
+        ),
     ]
 }
 

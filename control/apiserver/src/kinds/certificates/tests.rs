@@ -105,6 +105,45 @@ fn approval_and_signature_have_their_own_doors() {
 }
 
 #[test]
+fn a_trust_bundle_is_named_by_its_signer() {
+    use super::trust_bundle::ClusterTrustBundleStrategy;
+    let dir = tempfile::tempdir().unwrap();
+    let authority = euston_tls::Authority::load_or_create(dir.path()).unwrap();
+    let check = |name: &str, signer: &str, bundle: &str, expected: &[&str]| {
+        let spec = json!({"signerName": signer, "trustBundle": bundle});
+        let value = json!({"metadata": {"name": name}, "spec": spec});
+        check_create(&ClusterTrustBundleStrategy, &value, expected);
+    };
+    let pem = authority.ca_pem();
+    check("mine", "", pem, &[]);
+    check("example.com:x:mine", "example.com/x", pem, &[]);
+    check(
+        "a:b",
+        "",
+        pem,
+        &["metadata.name: Invalid value: \"a:b\": ClusterTrustBundle without"],
+    );
+    check(
+        "mine",
+        "example.com/x",
+        pem,
+        &["metadata.name: Invalid value: \"mine\": ClusterTrustBundle for"],
+    );
+    check(
+        "x:mine",
+        "x",
+        pem,
+        &["spec.signerName: Invalid value: \"x\": must be"],
+    );
+    check(
+        "mine",
+        "",
+        "hello",
+        &["spec.trustBundle: Invalid value: \"<value omitted>\": "],
+    );
+}
+
+#[test]
 fn its_row_says_what_became_of_it() {
     let check = |status: Value, condition: &str| {
         let value = merged(
