@@ -8,6 +8,7 @@
 //! templates) and [`workload`] (kinds that own pods).
 
 mod cells;
+mod conditions;
 mod pod_spec;
 mod workload;
 
@@ -16,13 +17,18 @@ pub mod deployment;
 pub mod endpoint_slice;
 pub mod event;
 pub mod lease;
+pub mod limits;
 pub mod namespace;
+pub mod networking;
 pub mod node;
 pub mod pod;
+pub mod priority_class;
 pub mod replica_set;
+pub mod runtime_class;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod storage;
 
 #[cfg(test)]
 mod testing;

@@ -9,7 +9,7 @@ use crate::kinds;
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{Binding, Finalize, Log, Scale, Status};
-    vec![
+    let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
@@ -49,7 +49,17 @@ pub fn builtin() -> Vec<Kind> {
             .short(&["rs"])
             .in_all()
             .with(&[Status, Scale]),
-    ]
+    ];
+    // Groups that bring their own rows.
+    let groups = [
+        kinds::limits::rows,
+        kinds::networking::rows,
+        kinds::priority_class::rows,
+        kinds::runtime_class::rows,
+        kinds::storage::rows,
+    ];
+    rows.extend(groups.into_iter().flat_map(|rows| rows()));
+    rows
 }
 
 /// All kinds, found by group, version and plural.
