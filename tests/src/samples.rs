@@ -12,13 +12,14 @@ pub fn object_name(kind: &str, name: &str) -> String {
                 .collect();
             format!("10.{}", parts.join("."))
         }
+        "APIService" => format!("v1.{name}.example.com"),
         _ => name.to_owned(),
     }
 }
 
 /// True for kinds whose objects may be named by the server.
 pub fn has_generated_names(kind: &str) -> bool {
-    kind != "IPAddress"
+    !["IPAddress", "APIService"].contains(&kind)
 }
 
 /// A minimal valid object of a kind, named [`object_name`].
@@ -29,6 +30,10 @@ pub fn sample(kind: &str, name: &str) -> Value {
     let pod_spec = json!({ "containers": [{ "name": "main", "image": "hello:v1" }] });
     let template = json!({ "metadata": { "labels": { "app": name } }, "spec": pod_spec });
     let selector = json!({ "matchLabels": { "app": name } });
+    // What nobody makes, so that tests of other kinds may go on beside a webhook or policy.
+    let about_nothing = json!({ "resourceRules": [
+        { "operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["nones"] },
+    ] });
     let (version, body) = match kind {
         "Namespace" | "Node" | "ConfigMap" | "Secret" | "ServiceAccount" => ("v1", json!({})),
         "Pod" => ("v1", json!({ "spec": pod_spec })),
@@ -115,6 +120,72 @@ pub fn sample(kind: &str, name: &str) -> Value {
         "VolumeAttributesClass" => (
             "storage.k8s.io/v1",
             json!({ "driverName": "example.com", "parameters": { "iops": "1" } }),
+        ),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "webhooks": [{
+                "name": "check.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "clientConfig": { "url": "https://127.0.0.1:1/check" }, "failurePolicy": "Ignore",
+                "rules": about_nothing["resourceRules"],
+            }] }),
+        ),
+        "ValidatingAdmissionPolicy" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": { "matchConstraints": about_nothing, "validations": [{ "expression": "true" }] } }),
+        ),
+        "MutatingAdmissionPolicy" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": {
+                "matchConstraints": about_nothing,
+                "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": "[]" } }],
+            } }),
+        ),
+        "ValidatingAdmissionPolicyBinding" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": { "policyName": "none", "validationActions": ["Deny"] } }),
+        ),
+        "MutatingAdmissionPolicyBinding" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": { "policyName": "none" } }),
+        ),
+        "APIService" => (
+            "apiregistration.k8s.io/v1",
+            json!({ "spec": {
+                "group": format!("{name}.example.com"), "version": "v1",
+                "groupPriorityMinimum": 100, "versionPriority": 10,
+            } }),
+        ),
+        "FlowSchema" => (
+            "flowcontrol.apiserver.k8s.io/v1",
+            json!({ "spec": { "priorityLevelConfiguration": { "name": "none" } } }),
+        ),
+        "PriorityLevelConfiguration" => (
+            "flowcontrol.apiserver.k8s.io/v1",
+            json!({ "spec": { "type": "Limited", "limited": { "limitResponse": { "type": "Reject" } } } }),
+        ),
+        "ResourceClaim" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "devices": { "requests": [{ "name": "one", "exactly": { "deviceClassName": "gpu" } }] } } }),
+        ),
+        "ResourceClaimTemplate" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "spec": { "devices": { "requests": [{ "name": "one", "exactly": { "deviceClassName": "gpu" } }] } } } }),
+        ),
+        "DeviceClass" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "selectors": [{ "cel": { "expression": "true" } }] } }),
+        ),
+        "ResourceSlice" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "driver": "gpu.example.com", "nodeName": "n", "pool": { "name": "n", "generation": 1, "resourceSliceCount": 1 } } }),
+        ),
+        "DeviceTaintRule" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "taint": { "key": "broken", "effect": "NoSchedule" } } }),
+        ),
+        "StorageVersionMigration" => (
+            "storagemigration.k8s.io/v1",
+            json!({ "spec": { "resource": { "group": "apps", "resource": "deployments" } } }),
         ),
         other => panic!("no sample for the kind {other}: add one to tests/src/samples.rs"),
     };

@@ -9,7 +9,7 @@ use euston_tls::HttpsClient;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::admission::{Admission, ServiceAddresses};
+use crate::admission::{self, Admission, Quotas, ServiceAddresses};
 use crate::auth::User;
 use crate::endpoints::Api;
 use crate::error::{ApiError, Result};
@@ -47,14 +47,23 @@ impl ApiServer {
     pub async fn start(config: Config) -> Result<Self> {
         let table = Table::new(builtin());
         let storage = Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
-        let row = |plural: &str| {
-            table
-                .row_of("", plural)
-                .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
+        let storage = Arc::new(storage);
+        let cache = |group: &str, plural: &str| {
+            let row = table.row_of(group, plural).ok_or_else(|| {
+                ApiError::internal(format!("the kind {plural} is not registered"))
+            })?;
+            Ok(storage.cache(row).clone())
         };
-        let addresses = ServiceAddresses::new(storage.cache(row("services")?).clone());
-        let admission = Admission::new(storage.cache(row("namespaces")?).clone(), addresses);
-        let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
+        let addresses = ServiceAddresses::new(cache("", "services")?);
+        let all = storage.clone();
+        let quotas = Quotas::new(
+            cache("", "resourcequotas")?,
+            storage.clone(),
+            Box::new(move || all.caches().to_vec()),
+        );
+        let plugins = admission::plugins(cache)?;
+        let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
+        let registry = Arc::new(Registry::new(table, storage, admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(
             registry.clone(),

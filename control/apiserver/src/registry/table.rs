@@ -52,11 +52,16 @@ pub fn builtin() -> Vec<Kind> {
     ];
     // Groups that bring their own rows.
     let groups = [
+        kinds::admissionregistration::rows,
+        kinds::api_service::rows,
+        kinds::flowcontrol::rows,
         kinds::limits::rows,
         kinds::networking::rows,
         kinds::priority_class::rows,
+        kinds::resource::rows,
         kinds::runtime_class::rows,
         kinds::storage::rows,
+        kinds::storage_version_migration::rows,
     ];
     rows.extend(groups.into_iter().flat_map(|rows| rows()));
     rows

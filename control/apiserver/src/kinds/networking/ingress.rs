@@ -18,7 +18,7 @@ use crate::kinds::service::validate_load_balancer_point;
 use crate::registry::strategy::{AGE, Column, NAME, Strategy};
 
 /// The annotation that named the class before `spec.ingressClassName` did.
-pub(super) const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 const PATH_TYPES: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
 /// What a path that is matched literally may not hold: a server would take it for another path.
@@ -26,6 +26,16 @@ const BAD_SEQUENCES: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
 const BAD_ENDS: [&str; 2] = ["/..", "/."];
 /// Hosts that a table shows.
 const HOSTS_SHOWN_MAX: usize = 3;
+
+/// True if the Ingress says which class it wants.
+pub fn names_a_class(ingress: &Ingress) -> bool {
+    let annotations = ingress.metadata.annotations.as_ref();
+    annotations.is_some_and(|a| a.contains_key(CLASS_ANNOTATION))
+        || ingress
+            .spec
+            .as_ref()
+            .is_some_and(|s| s.ingress_class_name.is_some())
+}
 
 /// The rules of Ingresses.
 pub struct IngressStrategy;

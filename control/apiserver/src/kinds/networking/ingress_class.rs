@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{
     IngressClass, IngressClassParametersReference, IngressClassSpec,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::validate_reference;
@@ -14,11 +15,19 @@ use crate::kinds::pod_spec::text;
 use crate::registry::strategy::{AGE, Column, NAME, Strategy};
 
 /// Annotation of the class of Ingresses that name none.
-pub const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
+const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
 
 const CONTROLLER_BYTES_MAX: usize = 250;
 const CLUSTER: &str = "Cluster";
 const NAMESPACE: &str = "Namespace";
+
+/// True for the class of Ingresses that name none.
+pub fn is_default(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    annotations
+        .and_then(|a| a.get(IS_DEFAULT))
+        .is_some_and(|v| v == "true")
+}
 
 /// The rules of IngressClasses.
 pub struct IngressClassStrategy;

@@ -14,7 +14,8 @@ use k8s_openapi::api::core::v1::TypedLocalObjectReference;
 use super::pod_spec::{required_name, text};
 use crate::registry::kind::{Kind, Subresource};
 
-pub use ingress_class::IS_DEFAULT as DEFAULT_INGRESS_CLASS;
+pub use ingress::names_a_class;
+pub use ingress_class::is_default as is_default_class;
 
 /// The rows of the table.
 pub fn rows() -> Vec<Kind> {

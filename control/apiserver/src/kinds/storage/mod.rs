@@ -17,6 +17,7 @@ use euston_api::names;
 use super::pod_spec;
 use crate::registry::kind::{Kind, Subresource};
 
+pub use persistent_volume_claim::{class_of, names_a_class};
 pub use storage_class::is_default as is_default_class;
 
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";

@@ -21,6 +21,27 @@ const PENDING: &str = "Pending";
 const BOUND: &str = "Bound";
 const CLAIM: &str = "PersistentVolumeClaim";
 
+/// The class that a claim names: by the annotation that came before the field, or by the field.
+pub fn class_of(claim: &PersistentVolumeClaim) -> Option<&str> {
+    let annotations = claim.metadata.annotations.as_ref();
+    let spec = claim.spec.as_ref();
+    let field = || spec.and_then(|s| s.storage_class_name.as_ref());
+    let class = annotations
+        .and_then(|a| a.get(CLASS_ANNOTATION))
+        .or_else(field);
+    class.map(String::as_str).filter(|class| !class.is_empty())
+}
+
+/// True if the claim says which class it wants, even if it wants none.
+pub fn names_a_class(claim: &PersistentVolumeClaim) -> bool {
+    let annotations = claim.metadata.annotations.as_ref();
+    annotations.is_some_and(|a| a.contains_key(CLASS_ANNOTATION))
+        || claim
+            .spec
+            .as_ref()
+            .is_some_and(|s| s.storage_class_name.is_some())
+}
+
 /// The rules of PersistentVolumeClaims.
 pub struct PersistentVolumeClaimStrategy;
 
@@ -131,9 +152,6 @@ impl Strategy for PersistentVolumeClaimStrategy {
             ),
             None => ("".into(), String::new()),
         };
-        let annotations = claim.metadata.annotations.as_ref();
-        let class = annotations.and_then(|a| a.get(CLASS_ANNOTATION));
-        let class = class.or(spec.storage_class_name.as_ref());
         let attributes = text(&spec.volume_attributes_class_name);
         vec![
             cells::name(&claim.metadata),
@@ -141,7 +159,7 @@ impl Strategy for PersistentVolumeClaimStrategy {
             volume.unwrap_or_default().into(),
             size,
             modes.into(),
-            class.cloned().unwrap_or_default().into(),
+            class_of(claim).unwrap_or_default().into(),
             attributes.unwrap_or("<unset>").into(),
             cells::age(&claim.metadata, now),
             spec.volume_mode.as_deref().unwrap_or("<unset>").into(),
