@@ -45,25 +45,20 @@ impl ApiServer {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
-        let table = Table::new(builtin());
-        let storage = Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
+        let storage = Storage::start(config.store, config.shutdown.clone()).await?;
         let storage = Arc::new(storage);
+        let kinds = builtin().into_iter().map(Arc::new).collect();
+        let table = Arc::new(Table::new(storage.attach(kinds).await?));
         let cache = |group: &str, plural: &str| {
-            let row = table.row_of(group, plural).ok_or_else(|| {
-                ApiError::internal(format!("the kind {plural} is not registered"))
-            })?;
-            Ok(storage.cache(row).clone())
+            table
+                .cache_of(group, plural)
+                .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
         let addresses = ServiceAddresses::new(cache("", "services")?);
-        let all = storage.clone();
-        let quotas = Quotas::new(
-            cache("", "resourcequotas")?,
-            storage.clone(),
-            Box::new(move || all.caches().to_vec()),
-        );
+        let quotas = Quotas::new(cache("", "resourcequotas")?, storage.clone(), table.clone());
         let plugins = admission::plugins(cache)?;
         let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
-        let registry = Arc::new(Registry::new(table, storage, admission));
+        let registry = Arc::new(Registry::new(table.clone(), storage, admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(
             registry.clone(),
@@ -72,7 +67,7 @@ impl ApiServer {
         );
         tokio::spawn(upkeep::run(
             registry,
-            api.documents().clone(),
+            api.published().clone(),
             config.shutdown,
         ));
         Ok(ApiServer {

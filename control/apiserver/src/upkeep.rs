@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::openapi::OpenApi;
+use crate::endpoints::Published;
 use crate::registry::options::{Deletion, WriteOptions};
 use crate::registry::{Part, Precondition, Registry, Resource};
 use crate::storage::{Entry, ObjectKey};
@@ -31,7 +31,7 @@ const QUOTAS_EVERY: Duration = Duration::from_secs(60);
 const DOCUMENTS_IDLE: Duration = Duration::from_secs(120);
 
 /// Runs until `shutdown`.
-pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: CancellationToken) {
+pub async fn run(registry: Arc<Registry>, published: Arc<Published>, shutdown: CancellationToken) {
     let mut compact = tokio::time::interval(COMPACT_EVERY);
     let mut events = tokio::time::interval(EVENTS_EVERY);
     events.reset();
@@ -58,17 +58,17 @@ pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: Can
             }
             _ = quotas.tick() => {
                 if registry.storage().leads()
-                    && let Some(resource) = registry.resource("", "v1", "resourcequotas")
+                    && let Some(row) = registry.resource("", "v1", "resourcequotas")
                 {
-                    recount(&registry, resource, &shutdown).await;
+                    recount(&registry, row.resource(), &shutdown).await;
                 }
             }
             _ = events.tick() => {
-                documents.trim(DOCUMENTS_IDLE);
+                published.trim(DOCUMENTS_IDLE);
                 if registry.storage().leads()
-                    && let Some(resource) = registry.resource("", "v1", "events")
+                    && let Some(row) = registry.resource("", "v1", "events")
                 {
-                    expire(&registry, resource, &shutdown).await;
+                    expire(&registry, row.resource(), &shutdown).await;
                 }
             }
         }
@@ -82,14 +82,11 @@ async fn recount(registry: &Registry, resource: Resource<'_>, shutdown: &Cancell
             return;
         }
         // An update that changes nothing: the count is admission's.
-        let same = registry.update(
-            resource,
-            key,
-            Part::Main,
-            &WriteOptions::default(),
-            |old, _| Ok((old.clone_box(), Precondition::default(), Vec::new())),
-        );
-        match same.await {
+        let options = WriteOptions::default();
+        let unchanged = registry.update(resource, key, Part::Main, &options, |old, _| {
+            Ok((old.clone_box(), Precondition::default(), Vec::new()))
+        });
+        match unchanged.await {
             Err(error) if error.code != 404 => {
                 tracing::warn!(%error, key = key.as_str(), "a quota cannot be counted; trying again in a minute");
             }

@@ -79,8 +79,8 @@ fn decoded<T: AnyObject + serde::de::DeserializeOwned>(value: Value) -> Result<T
 
 /// The groups and versions that this server was built with.
 fn served(registry: &Registry) -> BTreeSet<(String, String)> {
-    let kinds = registry.table().kinds().iter();
-    kinds
+    let rows = registry.table().now();
+    rows.kinds()
         .map(|kind| (kind.names.group.clone(), kind.names.version.clone()))
         .collect()
 }

@@ -1,7 +1,5 @@
 //! Creating an object.
 
-use std::sync::Arc;
-
 use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
@@ -9,7 +7,7 @@ use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
 use crate::admission::Request;
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey};
+use crate::storage::ObjectKey;
 
 impl Registry {
     /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
@@ -81,7 +79,7 @@ impl Registry {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
                 }
-                let entry = Self::dry_entry(&key, value, 0);
+                let entry = resource.entry(&key, 0, value);
                 return Ok(Saved {
                     entry,
                     created: true,
@@ -96,7 +94,7 @@ impl Registry {
             let written = written.await?;
             drop(charged);
             if let Ok(revision) = written {
-                let entry = Arc::new(Entry::new(key, revision, value));
+                let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {
                     entry,
                     created: true,

@@ -1,8 +1,6 @@
 //! Changing an object: replace, patch, status, scale, binding. All are one loop
 //! around a function from the old object to the new.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use euston_api::field::ErrorList;
 
@@ -104,7 +102,7 @@ impl Registry {
             let (new, reserved) = settled.await?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
             let value = resource.encode(&new)?;
-            if value == entry.value {
+            if value == entry.stored() {
                 return Ok(Saved {
                     entry,
                     created: false,
@@ -115,7 +113,7 @@ impl Registry {
             let left = (!gone).then_some(new.as_ref());
             let charged = self.admission.charge(&request, left).await?;
             if options.dry_run {
-                let entry = Self::dry_entry(key, value, entry.revision);
+                let entry = resource.entry(key, entry.revision, value);
                 return Ok(Saved {
                     entry,
                     created: false,
@@ -128,7 +126,7 @@ impl Registry {
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             drop(charged);
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(Saved {
                     entry,
                     created: false,

@@ -27,6 +27,7 @@ use crate::error::{ApiError, Result};
 use crate::registry::Part;
 use crate::registry::kind::Names;
 use crate::registry::object::AnyObject;
+use crate::registry::table::Table;
 use crate::storage::{Beside, Entry, ResourceCache, Storage, prefix};
 use measure::{Measured, count_name, is_plain, measure, plain};
 use plan::{Step, charge, masked};
@@ -37,14 +38,11 @@ const TURNS: usize = 64;
 /// How long a write waits for its turn before the client is told to try again.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// All caches there are, as of now.
-pub type AllCaches = Box<dyn Fn() -> Vec<Arc<ResourceCache>> + Send + Sync>;
-
 /// Holds namespaces to their quotas.
 pub struct Quotas {
     quotas: Lookup<ResourceQuota>,
     storage: Arc<Storage>,
-    caches: AllCaches,
+    table: Arc<Table>,
     turns: [Mutex<()>; TURNS],
 }
 
@@ -57,12 +55,12 @@ pub struct Charged<'a> {
 }
 
 impl Quotas {
-    /// Over the quotas in a cache; `caches` are what they count.
-    pub fn new(quotas: Arc<ResourceCache>, storage: Arc<Storage>, caches: AllCaches) -> Self {
+    /// Over the quotas in a cache, which count the objects of every kind of the table.
+    pub fn new(quotas: Arc<ResourceCache>, storage: Arc<Storage>, table: Arc<Table>) -> Self {
         Quotas {
             quotas: Lookup::new(quotas),
             storage,
-            caches,
+            table,
             turns: std::array::from_fn(|_| Mutex::new(())),
         }
     }
@@ -172,15 +170,15 @@ impl Quotas {
         let namespace = quota.metadata.namespace.as_deref().unwrap_or_default();
         let mut usage = Amounts::new();
         let mut counted = BTreeSet::new();
-        for cache in (self.caches)() {
-            let names = &cache.kind().names;
+        for row in self.table.now().iter() {
+            let (cache, names) = (&row.cache, &row.kind.names);
             // Of a kind that is served in several versions, one is counted.
             if names.namespaced && counted.insert((names.group.clone(), names.plural.clone())) {
                 let bounds = |name: &String| hard.contains_key(name);
                 let taken = if is_plain(names) {
                     let one = plain(names);
                     if one.keys().any(bounds) && Measured::default().is_within(spec) {
-                        let itself = is_new && Arc::ptr_eq(&cache, self.quotas.cache());
+                        let itself = is_new && Arc::ptr_eq(cache, self.quotas.cache());
                         let count = cache.within(namespace).len() + usize::from(itself);
                         std::iter::repeat_n(one, count).collect()
                     } else {
