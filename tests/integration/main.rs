@@ -6,4 +6,5 @@ mod bad_input;
 mod every_kind;
 mod list_and_watch;
 mod protobuf;
+mod quotas;
 mod raw;
