@@ -2,6 +2,7 @@
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
 mod access;
+mod objects;
 mod steps;
 
 use std::io::{BufRead, BufReader, Write};
@@ -180,6 +181,19 @@ fn bearer(kubectl: &Kubectl, cluster: &Cluster, namespace: &str) {
     config["users"][0]["user"] = serde_json::json!({ "token": "eyJhbGciOiJub25lIn0.e30." });
     std::fs::write(&file, config.to_string()).unwrap();
     check("get pods", false, "You must be logged in to the server");
+}
+
+#[test]
+fn kinds_without_a_controller_are_checked_listed_and_described() {
+    let cluster = Cluster::start(&[]);
+    for (i, kubectl) in at_hand().iter().enumerate() {
+        let namespace = format!("objects{i}");
+        let create = format!("create namespace {namespace}");
+        kubectl.expect(&cluster, "default", &create, "", (true, "created"));
+        for (line, input, succeeds, prints) in objects::STEPS {
+            kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
+        }
+    }
 }
 
 /// Ten megabytes are refused in a sentence, and nothing is there afterwards.

@@ -7,4 +7,5 @@ mod bad_input;
 mod every_kind;
 mod list_and_watch;
 mod protobuf;
+mod quotas;
 mod raw;

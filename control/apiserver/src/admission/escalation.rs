@@ -1,30 +1,42 @@
 //! Nobody grants what they do not hold themselves.
 //! Follows `k8s.io/kubernetes/pkg/registry/rbac/*/policybased`.
 
+use std::sync::Arc;
+
 use euston_access::{Action, Asked, Scope, User, defaults, escalate};
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
 
+use super::plugin::{Plugin, Request};
 use crate::access::Access;
 use crate::error::{ApiError, Result};
-use crate::registry::Resource;
 use crate::registry::object::AnyObject;
+use crate::registry::{Part, Resource};
 
-/// Refuses a new or changed role or binding that gives more than `by` holds.
-///
-/// # Errors
+/// Refuses new or changed roles and bindings that give more than who writes them holds.
+pub struct Escalation {
+    /// Who may do what.
+    pub access: Arc<Access>,
+}
+
+impl Plugin for Escalation {
+    fn permit(&self, request: &Request<'_>, by: &User, object: &dyn AnyObject) -> Result<()> {
+        if by.is_master() || request.part != Part::Main {
+            return Ok(());
+        }
+        check(&self.access, by, request.resource, object, request.old)
+    }
+}
+
 /// 403 with what is missing; 404 for a role that is not there, to whoever may not bind it anyway.
-pub fn check(
+fn check(
     access: &Access,
     by: &User,
     resource: Resource<'_>,
     new: &dyn AnyObject,
     old: Option<&dyn AnyObject>,
 ) -> Result<()> {
-    if by.is_master() {
-        return Ok(());
-    }
     let check = Check {
         access,
         by,

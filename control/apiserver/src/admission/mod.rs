@@ -1,20 +1,30 @@
 //! Between decoding and validation: what a request meets besides its kind's own
 //! rules. Each admission is a file; [`Admission`] is their chain.
 
+mod defaults;
 mod escalation;
+mod limit_ranger;
 mod namespace;
 mod node_restriction;
+mod plugin;
+mod pod_totals;
+mod priority;
+mod quota;
 mod service_account;
 mod service_addresses;
 mod signing;
+mod tolerations;
+
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
-use euston_access::User;
 use euston_api::field::ErrorList;
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 
+pub use plugin::{Plugin, Request};
+pub use quota::{Charged, Quotas};
 pub use service_addresses::{Reservation, ServiceAddresses};
 
 use crate::access::Access;
@@ -23,41 +33,140 @@ use crate::registry::object::AnyObject;
 use crate::registry::{Part, Resource};
 use crate::storage::{Claims, ResourceCache};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use plugin::Lookup;
 
 /// The chain.
+///
+/// A created object meets [`namespace`](Self::namespace), [`mutate`](Self::mutate), [`permit`](Self::permit),
+/// [`reserve`](Self::reserve), its kind's own validation, [`validate`](Self::validate), and with
+/// each try to write it [`charge`](Self::charge). An updated one the same without the first.
+/// What calls out of this process will stand in `mutate` and `validate`, which may wait therefore.
 pub struct Admission {
-    access: Arc<Access>,
     namespaces: Arc<ResourceCache>,
-    accounts: Arc<ResourceCache>,
     addresses: Arc<ServiceAddresses>,
+    plugins: Vec<Box<dyn Plugin>>,
+    quotas: Quotas,
 }
 
-/// What somebody is about to do.
-#[derive(Clone, Copy)]
-pub enum Attempt<'a> {
-    /// To create an object, which has its defaults.
-    Create(&'a dyn AnyObject),
-    /// To change a part of an object: as it will be, as it is.
-    Update(Part, &'a dyn AnyObject, &'a dyn AnyObject),
-    /// To delete an object.
-    Delete(&'a dyn AnyObject),
+/// The parts of the chain that look things up, in Kubernetes' order. `cache` finds the objects of
+/// a kind by group and plural; `access` says who may do what.
+///
+/// # Errors
+/// Those of `cache`.
+pub fn plugins(
+    access: &Arc<Access>,
+    cache: impl Fn(&str, &str) -> Result<Arc<ResourceCache>>,
+) -> Result<Vec<Box<dyn Plugin>>> {
+    Ok(vec![
+        Box::new(node_restriction::NodeRestriction),
+        Box::new(escalation::Escalation {
+            access: access.clone(),
+        }),
+        Box::new(signing::Signing {
+            access: access.clone(),
+        }),
+        Box::new(service_account::ServiceAccounts {
+            accounts: Lookup::new(cache("", "serviceaccounts")?),
+        }),
+        Box::new(limit_ranger::LimitRanger {
+            ranges: Lookup::new(cache("", "limitranges")?),
+        }),
+        Box::new(priority::Priority {
+            classes: Lookup::new(cache("scheduling.k8s.io", "priorityclasses")?),
+        }),
+        Box::new(tolerations::DefaultTolerations),
+        Box::new(defaults::DefaultStorageClass {
+            classes: Lookup::new(cache("storage.k8s.io", "storageclasses")?),
+        }),
+        Box::new(defaults::DefaultIngressClass {
+            classes: Lookup::new(cache("networking.k8s.io", "ingressclasses")?),
+        }),
+    ])
 }
 
 impl Admission {
-    /// A chain that knows who may what by `access`, looks namespaces and service accounts up in their
-    /// caches, and gives out `addresses`.
+    /// A chain that looks namespaces up in `namespaces`, gives out `addresses`, asks each of
+    /// `plugins` in their order, and holds namespaces to their `quotas`.
     pub fn new(
-        access: Arc<Access>,
         namespaces: Arc<ResourceCache>,
-        accounts: Arc<ResourceCache>,
         addresses: Arc<ServiceAddresses>,
+        plugins: Vec<Box<dyn Plugin>>,
+        quotas: Quotas,
     ) -> Self {
         Admission {
-            access,
             namespaces,
-            accounts,
             addresses,
+            plugins,
+            quotas,
         }
+    }
+
+    /// Fills in what the client left out.
+    ///
+    /// # Errors
+    /// 403, if what it wrote rules that out.
+    pub async fn mutate(&self, request: &Request<'_>, object: &mut dyn AnyObject) -> Result<()> {
+        for plugin in &self.plugins {
+            plugin.mutate(request, object)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses an object that is valid by itself. A quota's status is counted here: `at` is the
+    /// revision that it is stored at, 0 if it is new.
+    ///
+    /// # Errors
+    /// 403 with the reason; 504 if the caches are behind for long.
+    pub async fn validate(
+        &self,
+        request: &Request<'_>,
+        object: &mut dyn AnyObject,
+        at: u64,
+    ) -> Result<()> {
+        for plugin in &self.plugins {
+            plugin.validate(request, object)?;
+        }
+        if request.part == Part::Main {
+            self.quotas.settle(object, at).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what depends on who writes: what no rule about verbs and resources says. This server's own writes
+    /// are not asked about.
+    ///
+    /// # Errors
+    /// 403 with the reason.
+    pub fn permit(&self, request: &Request<'_>, object: &dyn AnyObject) -> Result<()> {
+        let Some(by) = request.resource.by else {
+            return Ok(());
+        };
+        self.plugins
+            .iter()
+            .try_for_each(|plugin| plugin.permit(request, by, object))
+    }
+
+    /// Refuses the deletion of an object.
+    ///
+    /// # Errors
+    /// 403 with the reason.
+    pub fn delete(&self, resource: Resource<'_>, object: &dyn AnyObject) -> Result<()> {
+        self.plugins
+            .iter()
+            .try_for_each(|plugin| plugin.delete(resource, object))
+    }
+
+    /// What the write of `new` changes in quotas; `None`: the object goes. Held until the write
+    /// is done.
+    ///
+    /// # Errors
+    /// 403 if it does not fit; 429 if too many write in the namespace; the store's.
+    pub async fn charge(
+        &self,
+        request: &Request<'_>,
+        new: Option<&dyn AnyObject>,
+    ) -> Result<Charged<'_>> {
+        self.quotas.charge(request, new).await
     }
 
     /// Refuses new objects in namespaces that are missing or terminating. Returns the
@@ -67,41 +176,6 @@ impl Admission {
     /// 404, 403.
     pub fn namespace(&self, resource: Resource<'_>, meta: &ObjectMeta) -> Result<Vec<String>> {
         namespace::check(&self.namespaces, resource, meta)
-    }
-
-    /// Writes into a new object what others say that objects like it have.
-    ///
-    /// # Errors
-    /// 403 for what it refers to and is not there.
-    pub fn complete(&self, by: Option<&User>, object: &mut dyn AnyObject) -> Result<()> {
-        let object = object.as_any_mut();
-        if let Some(pod) = object.downcast_mut::<Pod>() {
-            return service_account::complete(&self.accounts, pod);
-        }
-        if let Some(request) = object.downcast_mut::<CertificateSigningRequest>() {
-            signing::complete(request, by);
-        }
-        Ok(())
-    }
-
-    /// Refuses what depends on who asks, and on what exactly is written: what no rule about verbs and resources says.
-    /// This server's own writes are not asked about.
-    ///
-    /// # Errors
-    /// 403 with the reason.
-    pub fn permit(&self, resource: Resource<'_>, attempt: Attempt<'_>) -> Result<()> {
-        let Some(by) = resource.by else {
-            return Ok(());
-        };
-        node_restriction::check(by, resource, attempt)?;
-        signing::check(&self.access, by, resource, attempt)?;
-        match attempt {
-            Attempt::Create(new) => escalation::check(&self.access, by, resource, new, None),
-            Attempt::Update(_, new, old) => {
-                escalation::check(&self.access, by, resource, new, Some(old))
-            }
-            Attempt::Delete(_) => Ok(()),
-        }
     }
 
     /// Gives the object the addresses and ports that it asks for and lacks.

@@ -7,8 +7,8 @@ use euston_access::User;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::Attempt;
-use crate::error::{ApiError, Result};
+use super::plugin::{Plugin, Request};
+use crate::error::Result;
 use crate::registry::object::AnyObject;
 use crate::registry::{Part, Resource};
 
@@ -28,35 +28,53 @@ const OWN_LABELS: &[&str] = &[
 /// And those below these.
 const OWN_PREFIXES: &[&str] = &["kubelet.kubernetes.io/", "node.kubernetes.io/"];
 
-/// Refuses what is not the node's own affair.
-///
-/// # Errors
-/// 403 with the reason.
-pub fn check(by: &User, resource: Resource<'_>, attempt: Attempt<'_>) -> Result<()> {
+/// Refuses agents what is not their own affair.
+pub struct NodeRestriction;
+
+/// What an agent does with an object.
+#[derive(Clone, Copy, PartialEq)]
+enum Does {
+    Create,
+    Update(Part),
+    Delete,
+}
+
+impl Plugin for NodeRestriction {
+    fn permit(&self, request: &Request<'_>, by: &User, object: &dyn AnyObject) -> Result<()> {
+        let does = if request.creates() {
+            Does::Create
+        } else {
+            Does::Update(request.part)
+        };
+        check(by, request, does, object)
+    }
+
+    fn delete(&self, resource: Resource<'_>, object: &dyn AnyObject) -> Result<()> {
+        match resource.by {
+            Some(by) => check(by, &Request::create(resource), Does::Delete, object),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check(by: &User, request: &Request<'_>, does: Does, object: &dyn AnyObject) -> Result<()> {
     let Some(me) = by.node() else {
         return Ok(());
     };
-    let (object, old) = match attempt {
-        Attempt::Create(new) => (new, None),
-        Attempt::Update(_, new, old) => (new, Some(old)),
-        Attempt::Delete(old) => (old, Some(old)),
-    };
+    let old = request.old;
     let name = object.meta().name.as_deref().unwrap_or_default();
-    let refused = |why: String| {
-        let names = &resource.kind.names;
-        Err(ApiError::forbidden(&names.group, &names.plural, name, &why))
-    };
+    let refused = |why: String| Err(request.forbidden(object, &why));
     let was = old.unwrap_or(object).as_any();
     if let Some(pod) = was.downcast_ref::<Pod>() {
         let place = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
-        return match attempt {
-            Attempt::Create(_) => refused(format!(
+        return match does {
+            Does::Create => refused(format!(
                 "pod does not have \"kubernetes.io/config.mirror\" annotation, node {me:?} can only create mirror pods, and this cluster has no static pods"
             )),
-            Attempt::Update(..) if place != Some(me) => refused(format!(
+            Does::Update(_) if place != Some(me) => refused(format!(
                 "node {me:?} can only update pod status for pods with spec.nodeName set to itself"
             )),
-            Attempt::Delete(_) if place != Some(me) => refused(format!(
+            Does::Delete if place != Some(me) => refused(format!(
                 "node {me:?} can only delete pods with spec.nodeName set to itself"
             )),
             _ => Ok(()),
@@ -77,10 +95,8 @@ pub fn check(by: &User, resource: Resource<'_>, attempt: Attempt<'_>) -> Result<
                 "node {me:?} is not allowed to modify node {name:?}"
             ));
         }
-        let before = old.and_then(|o: &dyn AnyObject| o.as_any().downcast_ref::<Node>());
-        if matches!(attempt, Attempt::Update(Part::Main, ..))
-            && before.map(taints) != Some(taints(new))
-        {
+        let before = old.and_then(|o| o.as_any().downcast_ref::<Node>());
+        if does == Does::Update(Part::Main) && before.map(taints) != Some(taints(new)) {
             return refused(format!("node {me:?} is not allowed to modify taints"));
         }
         let empty = BTreeMap::new();

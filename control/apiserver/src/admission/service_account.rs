@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
     ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 
-use crate::error::{ApiError, Result};
+use super::plugin::{Lookup, Plugin, Request};
+use crate::error::Result;
 use crate::registry::generated_name;
-use crate::storage::{ObjectKey, ResourceCache};
+use crate::registry::object::AnyObject;
 
 /// Where a program finds token, CA and namespace.
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -21,41 +22,57 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 /// For files of which a container may only read.
 const MODE: i32 = 0o644;
 
-/// Gives a new pod what its account says. `accounts` are all of them.
-///
-/// # Errors
-/// 403 if there is no such account. The one that every namespace gets from a controller is waited for by the node.
-pub fn complete(accounts: &ResourceCache, pod: &mut Pod) -> Result<()> {
-    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let Some(spec) = &mut pod.spec else {
-        return Ok(());
-    };
-    let name = spec
-        .service_account_name
-        .clone()
-        .unwrap_or_else(|| SERVICE_ACCOUNT_DEFAULT.to_owned());
-    let account = match accounts.get(&ObjectKey::new(Some(&namespace), &name)) {
-        Some(entry) => serde_json::from_slice(&entry.value).map_err(ApiError::internal)?,
-        None if name == SERVICE_ACCOUNT_DEFAULT => ServiceAccount::default(),
-        None => {
-            let why = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-            );
-            let pod = pod.metadata.name.as_deref().unwrap_or_default();
-            return Err(ApiError::forbidden("", "pods", pod, &why));
+/// Gives a new pod what its account says.
+pub struct ServiceAccounts {
+    /// All of them.
+    pub accounts: Lookup<ServiceAccount>,
+}
+
+impl Plugin for ServiceAccounts {
+    fn mutate(&self, request: &Request<'_>, object: &mut dyn AnyObject) -> Result<()> {
+        let pod = object.as_any_mut().downcast_mut::<Pod>();
+        let Some(pod) = pod.filter(|_| request.creates()) else {
+            return Ok(());
+        };
+        let completed = self.complete(pod);
+        completed.map_err(|why| request.forbidden(object, &why))
+    }
+}
+
+impl ServiceAccounts {
+    /// An account that is not there is an error, but for the one that every namespace gets from a controller: the
+    /// node waits for that.
+    fn complete(&self, pod: &mut Pod) -> std::result::Result<(), String> {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let Some(spec) = &mut pod.spec else {
+            return Ok(());
+        };
+        let name = spec
+            .service_account_name
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| SERVICE_ACCOUNT_DEFAULT.to_owned());
+        let account = match self.accounts.get_in(&namespace, &name) {
+            Some(account) => account,
+            None if name == SERVICE_ACCOUNT_DEFAULT => ServiceAccount::default(),
+            None => {
+                return Err(format!(
+                    "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+                ));
+            }
+        };
+        let automount = spec.automount_service_account_token;
+        if automount
+            .or(account.automount_service_account_token)
+            .unwrap_or(true)
+        {
+            mount(spec);
         }
-    };
-    let automount = spec.automount_service_account_token;
-    if automount
-        .or(account.automount_service_account_token)
-        .unwrap_or(true)
-    {
-        mount(spec);
+        if spec.image_pull_secrets.as_ref().is_none_or(Vec::is_empty) {
+            spec.image_pull_secrets = account.image_pull_secrets.filter(|s| !s.is_empty());
+        }
+        Ok(())
     }
-    if spec.image_pull_secrets.as_ref().is_none_or(Vec::is_empty) {
-        spec.image_pull_secrets = account.image_pull_secrets.filter(|s| !s.is_empty());
-    }
-    Ok(())
 }
 
 fn mount(spec: &mut PodSpec) {

@@ -1,60 +1,58 @@
 //! Who asks for a certificate is who sends the request; who approves and who signs must be allowed to, signer by
 //! signer; and so whoever says what a signer is to be trusted with. Follows `k8s.io/kubernetes/plugin/pkg/admission/certificates`.
 
+use std::sync::Arc;
+
 use euston_access::user::MASTERS;
 use euston_access::{Action, Asked, User, csr};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, ClusterTrustBundle};
 
-use super::Attempt;
+use super::plugin::{Plugin, Request};
 use crate::access::Access;
-use crate::error::{ApiError, Result};
+use crate::error::Result;
+use crate::registry::Part;
 use crate::registry::object::AnyObject;
-use crate::registry::{Part, Resource};
 
-/// Writes into a new request who sent it. What it says of that itself is not looked at.
-pub fn complete(request: &mut CertificateSigningRequest, by: Option<&User>) {
-    let spec = &mut request.spec;
-    let by = by.cloned().unwrap_or_default();
-    spec.username = Some(by.name);
-    spec.uid = Some(by.uid).filter(|uid| !uid.is_empty());
-    spec.groups = Some(by.groups);
-    spec.extra = Some(by.extra).filter(|extra| !extra.is_empty());
+/// Says who asks, and who may approve, sign and attest.
+pub struct Signing {
+    /// Who may do what.
+    pub access: Arc<Access>,
 }
 
-/// Refuses approval, signature, and requests for more than anybody may have.
-///
-/// # Errors
-/// 403 with the reason.
-pub fn check(
-    access: &Access,
-    by: &User,
-    resource: Resource<'_>,
-    attempt: Attempt<'_>,
-) -> Result<()> {
-    let (verb, name, signer) = match attempt {
-        Attempt::Create(new) => {
-            if let Some(request) = new.as_any().downcast_ref::<CertificateSigningRequest>() {
-                return subject(resource, request);
-            }
-            match attested(new) {
-                Some((name, signer)) => ("attest", name, signer),
-                None => return Ok(()),
-            }
+impl Plugin for Signing {
+    fn mutate(&self, request: &Request<'_>, object: &mut dyn AnyObject) -> Result<()> {
+        let asked = object
+            .as_any_mut()
+            .downcast_mut::<CertificateSigningRequest>();
+        if let Some(asked) = asked
+            && request.creates()
+        {
+            // What it says of that itself is not looked at.
+            let by = request.resource.by.cloned().unwrap_or_default();
+            let spec = &mut asked.spec;
+            spec.username = Some(by.name);
+            spec.uid = Some(by.uid).filter(|uid| !uid.is_empty());
+            spec.groups = Some(by.groups);
+            spec.extra = Some(by.extra).filter(|extra| !extra.is_empty());
         }
-        Attempt::Update(part, new, old) => {
-            let request = old.as_any().downcast_ref::<CertificateSigningRequest>();
-            match (request, part) {
-                (Some(request), Part::Approval) => {
-                    ("approve", name_of(old), &*request.spec.signer_name)
-                }
-                (Some(request), Part::Status) => ("sign", name_of(old), &*request.spec.signer_name),
-                _ => match attested(new) {
-                    Some((name, signer)) => ("attest", name, signer),
-                    None => return Ok(()),
-                },
-            }
-        }
-        Attempt::Delete(_) => return Ok(()),
+        Ok(())
+    }
+
+    fn permit(&self, request: &Request<'_>, by: &User, object: &dyn AnyObject) -> Result<()> {
+        check(&self.access, by, request, object)
+    }
+}
+
+fn check(access: &Access, by: &User, request: &Request<'_>, new: &dyn AnyObject) -> Result<()> {
+    let asked = new.as_any().downcast_ref::<CertificateSigningRequest>();
+    let (verb, signer) = match (asked, request.part) {
+        (Some(asked), _) if request.creates() => return subject(request, new, asked),
+        (Some(asked), Part::Approval) => ("approve", asked.spec.signer_name.as_str()),
+        (Some(asked), Part::Status) => ("sign", asked.spec.signer_name.as_str()),
+        _ => match attested(new) {
+            Some(signer) => ("attest", signer),
+            None => return Ok(()),
+        },
     };
     let all = signer
         .split_once('/')
@@ -77,46 +75,32 @@ pub fn check(
     } else {
         format!("user not permitted to {verb} requests with signerName {signer:?}")
     };
-    Err(refused(resource, name, &why))
+    Err(request.forbidden(new, &why))
 }
 
-fn name_of(object: &dyn AnyObject) -> &str {
-    object.meta().name.as_deref().unwrap_or_default()
-}
-
-/// Name and signer of a trust bundle that has one.
-fn attested(object: &dyn AnyObject) -> Option<(&str, &str)> {
+/// The signer of a trust bundle that has one.
+fn attested(object: &dyn AnyObject) -> Option<&str> {
     let bundle = object.as_any().downcast_ref::<ClusterTrustBundle>()?;
-    let signer = bundle
-        .spec
-        .signer_name
-        .as_deref()
-        .filter(|s| !s.is_empty())?;
-    Some((name_of(object), signer))
+    bundle.spec.signer_name.as_deref().filter(|s| !s.is_empty())
 }
 
-fn subject(resource: Resource<'_>, request: &CertificateSigningRequest) -> Result<()> {
-    if request.spec.signer_name != csr::CLIENT {
+fn subject(
+    request: &Request<'_>,
+    object: &dyn AnyObject,
+    asked: &CertificateSigningRequest,
+) -> Result<()> {
+    if asked.spec.signer_name != csr::CLIENT {
         return Ok(());
     }
     // What cannot be read is said by validation.
-    let text = std::str::from_utf8(&request.spec.request.0).unwrap_or_default();
+    let text = std::str::from_utf8(&asked.spec.request.0).unwrap_or_default();
     let subject = euston_tls::read_request(text).unwrap_or_default();
     if subject.organizations.iter().any(|o| o == MASTERS) {
         let why = format!(
             "use of {} signer with {MASTERS} group is not allowed",
             csr::CLIENT
         );
-        return Err(refused(
-            resource,
-            request.metadata.name.as_deref().unwrap_or_default(),
-            &why,
-        ));
+        return Err(request.forbidden(object, &why));
     }
     Ok(())
-}
-
-fn refused(resource: Resource<'_>, name: &str, why: &str) -> ApiError {
-    let names = &resource.kind.names;
-    ApiError::forbidden(&names.group, &names.plural, name, why)
 }

@@ -5,7 +5,7 @@ use euston_api::field::ErrorList;
 use super::object::BoxObject;
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
-use crate::admission::Attempt;
+use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
 
@@ -44,11 +44,11 @@ impl Registry {
         }
         self.storage.fresh().await?;
         let guards = self.admission.namespace(resource, object.meta())?;
-        rules.prepare_for_create(object.as_mut());
-        self.admission.complete(resource.by, object.as_mut())?;
+        let request = Request::create(resource);
         rules.default(object.as_mut());
-        self.admission
-            .permit(resource, Attempt::Create(object.as_ref()))?;
+        self.admission.mutate(&request, object.as_mut()).await?;
+        rules.prepare_for_create(object.as_mut());
+        self.admission.permit(&request, object.as_ref())?;
         // As it was before admission gave it addresses, should another server have given out the same.
         let bare = self
             .admission
@@ -63,12 +63,19 @@ impl Registry {
             object.meta().name.as_deref().unwrap_or_default(),
             &errors,
         )?;
+        self.admission
+            .validate(&request, object.as_mut(), 0)
+            .await?;
         let warnings = rules.warnings(object.as_ref());
 
         for _ in 0..ATTEMPTS_MAX {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
             let value = resource.encode(&object)?;
+            let charged = self
+                .admission
+                .charge(&request, Some(object.as_ref()))
+                .await?;
             if options.dry_run {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
@@ -80,16 +87,13 @@ impl Registry {
                     warnings,
                 });
             }
+            let claims = reserved.claims().clone().with(charged.beside.clone());
+            let stored = value.clone();
             let written = self
                 .storage
-                .create(
-                    resource.kind,
-                    &key,
-                    value.clone(),
-                    &guards,
-                    reserved.claims(),
-                )
-                .await?;
+                .create(resource.kind, &key, stored, &guards, &claims);
+            let written = written.await?;
+            drop(charged);
             if let Ok(revision) = written {
                 self.settled(resource, revision).await;
                 let entry = resource.entry(&key, revision, value);

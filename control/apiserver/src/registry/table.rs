@@ -61,9 +61,23 @@ pub fn builtin() -> Vec<Kind> {
             .in_all()
             .with(&[Status, Scale]),
     ];
-    rows.extend(kinds::certificates::kinds());
-    rows.extend(kinds::rbac::kinds());
-    rows.extend(kinds::reviews::kinds());
+    // Groups that bring their own rows.
+    let groups = [
+        kinds::admissionregistration::rows,
+        kinds::api_service::rows,
+        kinds::certificates::rows,
+        kinds::flowcontrol::rows,
+        kinds::limits::rows,
+        kinds::networking::rows,
+        kinds::priority_class::rows,
+        kinds::rbac::rows,
+        kinds::resource::rows,
+        kinds::reviews::rows,
+        kinds::runtime_class::rows,
+        kinds::storage::rows,
+        kinds::storage_version_migration::rows,
+    ];
+    rows.extend(groups.into_iter().flat_map(|rows| rows()));
     rows
 }
 

@@ -25,7 +25,7 @@ const SECONDS_MIN: i32 = 600;
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
 
 /// The rows of the table.
-pub fn kinds() -> Vec<Kind> {
+pub fn rows() -> Vec<Kind> {
     let strategy = CertificateSigningRequestStrategy;
     vec![
         Kind::new(strategy, "certificatesigningrequest", false)

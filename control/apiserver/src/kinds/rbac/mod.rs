@@ -10,7 +10,7 @@ pub use role::{ClusterRoleStrategy, RoleStrategy};
 use crate::registry::kind::Kind;
 
 /// The rows of the table.
-pub fn kinds() -> Vec<Kind> {
+pub fn rows() -> Vec<Kind> {
     vec![
         Kind::new(ClusterRoleStrategy, "clusterrole", false).decides(),
         Kind::new(ClusterRoleBindingStrategy, "clusterrolebinding", false).decides(),

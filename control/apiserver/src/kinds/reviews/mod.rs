@@ -8,7 +8,7 @@ mod who;
 use crate::registry::kind::Kind;
 
 /// The rows of the table.
-pub fn kinds() -> Vec<Kind> {
+pub fn rows() -> Vec<Kind> {
     vec![
         Kind::new(token::TokenReviewStrategy, "tokenreview", false).asked(),
         Kind::new(who::SelfSubjectReviewStrategy, "selfsubjectreview", false).asked(),
