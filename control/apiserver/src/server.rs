@@ -16,7 +16,7 @@ use crate::error::{ApiError, Result};
 use crate::registry::Registry;
 use crate::registry::table::{Table, builtin};
 use crate::storage::Storage;
-use crate::{bootstrap, upkeep};
+use crate::{bootstrap, custom, upkeep};
 
 /// What an API server is made of.
 pub struct Config {
@@ -48,15 +48,27 @@ impl ApiServer {
         let storage = Storage::start(config.store, config.shutdown.clone()).await?;
         let kinds = builtin().into_iter().map(Arc::new).collect();
         let table = Arc::new(Table::new(storage.attach(kinds).await?));
-        let cache = |plural: &str| {
+        let row = |group: &str, plural: &str| {
             table
-                .cache_of("", plural)
+                .row_of(group, plural)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let addresses = ServiceAddresses::new(cache("services")?);
-        let admission = Admission::new(cache("namespaces")?, addresses);
+        let addresses = ServiceAddresses::new(row("", "services")?.cache);
+        let admission = Admission::new(row("", "namespaces")?.cache, addresses);
+        let (group, _, plural) = custom::DEFINITIONS;
+        let definitions = row(group, plural)?;
         let registry = Arc::new(Registry::new(table.clone(), Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;
+        let mut follower = custom::Follower::new(registry.clone(), definitions.clone());
+        if let Err(error) = follower.catch_up().await {
+            tracing::warn!(%error, "custom resources cannot be served yet; trying again soon");
+        }
+        tokio::spawn(follower.run(config.shutdown.clone()));
+        tokio::spawn(custom::keep(
+            registry.clone(),
+            definitions,
+            config.shutdown.clone(),
+        ));
         let api = Api::new(
             registry.clone(),
             config.node_client,

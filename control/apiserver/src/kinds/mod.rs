@@ -12,6 +12,7 @@ mod pod_spec;
 mod workload;
 
 pub mod config_map;
+pub mod custom_resource_definition;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod event;

@@ -54,6 +54,14 @@ pub fn decode<T: DeserializeOwned>(
     Ok((object, findings))
 }
 
+/// The fields that stand twice in a body that no type describes.
+///
+/// # Errors
+/// If it is no JSON.
+pub fn duplicates(json: &[u8]) -> Result<Findings, String> {
+    Ok(scan(json, None)?.duplicates)
+}
+
 fn show_path(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {

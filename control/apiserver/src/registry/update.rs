@@ -196,8 +196,7 @@ impl Registry {
         }
         errors.extend(metadata::validate(resource, new.meta()));
         errors.extend(metadata::validate_update(new.meta(), old.meta()));
-        errors.extend(rules.validate(new.as_ref()));
-        errors.extend(rules.validate_update(new.as_ref(), old.as_ref()));
+        errors.extend(rules.validate_step(new.as_ref(), old.as_ref()));
         metadata::refuse(resource, name, &errors)?;
         Ok((new, reserved))
     }
