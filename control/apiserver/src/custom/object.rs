@@ -5,7 +5,9 @@ use std::any::Any;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
+use crate::registry::decode::{Findings, decode};
 use crate::registry::object::{AnyObject, BoxObject};
+use crate::schema::types;
 
 /// A custom object.
 #[derive(Debug, Clone)]
@@ -17,26 +19,33 @@ pub struct CustomObject {
 }
 
 impl CustomObject {
-    /// Takes an object apart. Fields that no metadata has are told to `unknown`.
+    /// Takes an object apart, and lists what its metadata should not have.
     ///
     /// # Errors
     /// If the metadata is none.
-    pub fn new(
-        mut fields: Map<String, Value>,
-        mut unknown: impl FnMut(String),
-    ) -> Result<Self, String> {
-        let meta = match fields.remove("metadata") {
-            None | Some(Value::Null) => ObjectMeta::default(),
-            Some(meta) => {
-                let mut track = serde_path_to_error::Track::new();
-                let tracked = serde_path_to_error::Deserializer::new(meta, &mut track);
-                let read = serde_ignored::deserialize(tracked, |path| {
-                    unknown(format!("metadata.{path}"));
-                });
-                read.map_err(|e| format!("metadata.{}: {e}", track.path()))?
-            }
+    pub fn decode(mut fields: Map<String, Value>) -> Result<(Self, Findings), String> {
+        let given = match fields.remove("metadata") {
+            None | Some(Value::Null) => "{}".to_owned(),
+            Some(meta) => meta.to_string(),
         };
-        Ok(CustomObject { meta, fields })
+        let of = types().lookup_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        let (meta, findings) =
+            decode::<ObjectMeta>(given.as_bytes(), of).map_err(|e| format!("metadata.{e}"))?;
+        let findings = findings.into_iter();
+        let findings = findings.map(|f| f.replacen(" field \"", " field \"metadata.", 1));
+        Ok((CustomObject { meta, fields }, findings.collect()))
+    }
+
+    /// Takes an object apart that this server wrote.
+    ///
+    /// # Errors
+    /// If the metadata is none.
+    pub fn stored(mut fields: Map<String, Value>) -> serde_json::Result<Self> {
+        let meta = fields.remove("metadata").unwrap_or_default();
+        Ok(CustomObject {
+            meta: serde_json::from_value(meta)?,
+            fields,
+        })
     }
 
     /// The object as one value.

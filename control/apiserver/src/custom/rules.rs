@@ -135,19 +135,18 @@ impl Rules for Custom {
         let mut findings = duplicates(json)?;
         let fields = object_of(json)?;
         self.named(&fields)?;
-        let mut note = |path: String| findings.push(format!("unknown field {path:?}"));
-        let mut object = CustomObject::new(fields, &mut note)?;
+        let (mut object, of_metadata) = CustomObject::decode(fields)?;
+        findings.extend(of_metadata);
         let mut pruned = Pruned::default();
         self.schema.prune(&mut object.fields, &mut pruned);
-        pruned.unknown.into_iter().for_each(note);
+        let unknown = pruned.unknown.into_iter();
+        findings.extend(unknown.map(|path| format!("unknown field {path:?}")));
         Ok((Box::new(object), findings))
     }
 
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
-        use serde::de::Error;
         let fields = serde_json::from_slice::<Map<String, Value>>(json)?;
-        let object = CustomObject::new(fields, |_| {}).map_err(serde_json::Error::custom)?;
-        Ok(Box::new(object))
+        Ok(Box::new(CustomObject::stored(fields)?))
     }
 
     fn name_rule(&self) -> NameRule {
