@@ -16,7 +16,7 @@ use crate::error::{ApiError, Result};
 use crate::registry::Registry;
 use crate::registry::table::{Table, builtin};
 use crate::storage::Storage;
-use crate::{bootstrap, upkeep};
+use crate::{bootstrap, custom, upkeep};
 
 /// What an API server is made of.
 pub struct Config {
@@ -51,7 +51,8 @@ impl ApiServer {
         let table = Arc::new(Table::new(storage.attach(kinds).await?));
         let cache = |group: &str, plural: &str| {
             table
-                .cache_of(group, plural)
+                .row_of(group, plural)
+                .map(|row| row.cache)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
         let addresses = ServiceAddresses::new(cache("", "services")?);
@@ -59,7 +60,21 @@ impl ApiServer {
         let plugins = admission::plugins(cache)?;
         let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
         let registry = Arc::new(Registry::new(table.clone(), storage, admission));
+        let (group, _, plural) = custom::DEFINITIONS;
+        let definitions = table
+            .row_of(group, plural)
+            .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))?;
         bootstrap::run(&registry, config.advertise).await?;
+        let mut follower = custom::Follower::new(registry.clone(), definitions.clone());
+        if let Err(error) = follower.catch_up().await {
+            tracing::warn!(%error, "custom resources cannot be served yet; trying again soon");
+        }
+        tokio::spawn(follower.run(config.shutdown.clone()));
+        tokio::spawn(custom::keep(
+            registry.clone(),
+            definitions,
+            config.shutdown.clone(),
+        ));
         let api = Api::new(
             registry.clone(),
             config.node_client,

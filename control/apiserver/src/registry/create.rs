@@ -43,7 +43,8 @@ impl Registry {
             meta.name = Some(metadata::generated_name(base));
         }
         self.storage.fresh().await?;
-        let guards = self.admission.namespace(resource, object.meta())?;
+        let mut guards = self.admission.namespace(resource, object.meta())?;
+        guards.extend(resource.kind.guard.clone());
         let request = Request::create(resource);
         rules.default(object.as_mut());
         self.admission.mutate(&request, object.as_mut()).await?;
@@ -104,6 +105,9 @@ impl Registry {
             // The name is taken, the namespace has gone meanwhile, or an address went to another.
             self.storage.fresh().await?;
             self.admission.namespace(resource, object.meta())?;
+            if resource.cache.is_closed() {
+                return Err(ApiError::no_such_path());
+            }
             match &base {
                 Some(base) => object.meta_mut().name = Some(metadata::generated_name(base)),
                 None if resource.cache.get(&key).is_some() => {

@@ -70,6 +70,8 @@ pub struct Names {
     pub version: String,
     /// `Deployment`
     pub kind: String,
+    /// `DeploymentList`
+    pub list_kind: String,
     /// `deployments`
     pub plural: String,
     /// `deployment`
@@ -129,6 +131,19 @@ pub struct Kind {
     pub schema: Documentation,
     /// What is particular to it.
     pub rules: Box<dyn Rules>,
+    /// What cannot be done with it for now.
+    pub closed: Option<Closed>,
+    /// For a custom kind, the store's key of its definition: without it nothing is created.
+    pub guard: Option<String>,
+}
+
+/// Why something cannot be done with a kind, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// New objects.
+    ToCreation(String),
+    /// Anything.
+    ToAll(String),
 }
 
 impl Kind {
@@ -143,6 +158,7 @@ impl Kind {
             group: <S::Object as Resource>::GROUP.to_owned(),
             version: <S::Object as Resource>::VERSION.to_owned(),
             kind: <S::Object as Resource>::KIND.to_owned(),
+            list_kind: format!("{}List", <S::Object as Resource>::KIND),
             plural: <S::Object as Resource>::URL_PATH_SEGMENT.to_owned(),
             singular: singular.to_owned(),
             short: Vec::new(),
@@ -154,6 +170,8 @@ impl Kind {
             subresources: Vec::new(),
             create_on_update: false,
             schema: Arc::new(|generator| generator.subschema_for::<S::Object>()),
+            closed: None,
+            guard: None,
             rules: Box::new(Typed {
                 strategy,
                 schema: types().lookup_gvk(
@@ -186,6 +204,13 @@ impl Kind {
         self
     }
 
+    /// Listed by `kubectl get CATEGORY`.
+    #[must_use]
+    pub fn in_category(mut self, category: &str) -> Self {
+        self.names.categories.push(category.to_owned());
+        self
+    }
+
     /// With subresources.
     #[must_use]
     pub fn with(mut self, subresources: &[Subresource]) -> Self {
@@ -212,6 +237,12 @@ pub trait Rules: Send + Sync {
     fn validate(&self, object: &dyn AnyObject) -> ErrorList;
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    /// Everything wrong with an update, the object by itself included.
+    fn validate_step(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        let mut errors = self.validate(new);
+        errors.extend(self.validate_update(new, old));
+        errors
+    }
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;

@@ -206,8 +206,7 @@ impl Registry {
         }
         errors.extend(metadata::validate(resource, new.meta()));
         errors.extend(metadata::validate_update(new.meta(), old.meta()));
-        errors.extend(rules.validate(new.as_ref()));
-        errors.extend(rules.validate_update(new.as_ref(), old));
+        errors.extend(rules.validate_step(new.as_ref(), old));
         metadata::refuse(resource, name, &errors)?;
         self.admission.validate(request, new.as_mut(), at).await?;
         Ok((new, reserved))

@@ -257,6 +257,22 @@ impl Storage {
         })
     }
 
+    /// Removes everything that is stored of a kind, whatever it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, kind: &Kind) -> Result<()> {
+        let txn = Txn {
+            success: vec![Op::Delete {
+                range: KeyRange::prefix(prefix(kind)),
+                prev_kv: false,
+            }],
+            ..Txn::default()
+        };
+        self.store.txn(txn).await?;
+        Ok(())
+    }
+
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
     /// the kind's prefix) to the end of `within` (a namespace with its slash, or all).
     /// Returns the entries and whether more follow.
