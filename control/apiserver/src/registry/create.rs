@@ -6,7 +6,8 @@ use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
 use super::options::WriteOptions;
-use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use super::ownership::{self, Owners};
+use super::{ATTEMPTS_MAX, Part, Registry, Resource, Saved, metadata};
 use crate::error::{ApiError, Result};
 use crate::storage::{Entry, ObjectKey};
 
@@ -20,11 +21,25 @@ impl Registry {
         &self,
         resource: Resource<'_>,
         namespace: Option<&str>,
+        object: BoxObject,
+        options: &WriteOptions,
+    ) -> Result<Saved> {
+        self.create_owned(resource, namespace, object, options, None)
+            .await
+    }
+
+    /// The same; `owners` are those of an apply.
+    pub(super) async fn create_owned(
+        &self,
+        resource: Resource<'_>,
+        namespace: Option<&str>,
         mut object: BoxObject,
         options: &WriteOptions,
+        owners: Option<Owners>,
     ) -> Result<Saved> {
         let rules = &resource.kind.rules;
         let meta = object.meta_mut();
+        let asked = ownership::asked(meta)?;
         metadata::settle_namespace(resource, meta, namespace)?;
         if meta
             .resource_version
@@ -62,11 +77,21 @@ impl Registry {
             &errors,
         )?;
         let warnings = rules.warnings(object.as_ref());
+        let owners = match owners {
+            Some(owners) => owners,
+            None => {
+                // What the server gave out is nobody's.
+                let own = bare.as_ref().unwrap_or(&object);
+                let json = own.to_json().map_err(ApiError::internal)?;
+                ownership::written(resource.kind, Part::Main, options, None, &json, &asked)?
+            }
+        };
 
         for _ in 0..ATTEMPTS_MAX {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
-            let value = resource.encode(&object)?;
+            let lean = object.to_json().map_err(ApiError::internal)?;
+            let value = resource.seal(lean, owners.or(None))?;
             if options.dry_run {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use super::options::{Deletion, Propagation};
 use super::update::{Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 use crate::storage::{Claims, Entry, ObjectKey};
 
 /// What became of a deletion.
@@ -64,7 +64,8 @@ impl Registry {
                 }
             }
             let gone = finished(resource, new.as_ref());
-            let value = resource.encode(&new)?;
+            let lean = new.to_json().map_err(ApiError::internal)?;
+            let value = resource.seal(lean, entry.stored().owners)?;
             if deletion.dry_run || (!gone && value == entry.value) {
                 return Ok(Deleted {
                     entry,

@@ -12,8 +12,10 @@ pub mod options;
 pub mod strategy;
 pub mod table;
 
+mod apply;
 mod create;
 mod delete;
+mod ownership;
 mod scan;
 mod update;
 
@@ -23,13 +25,14 @@ use bytes::Bytes;
 
 use crate::admission::Admission;
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey, ResourceCache, Storage};
+use crate::storage::{Entry, ObjectKey, ResourceCache, Storage, join};
 use kind::Kind;
 use object::BoxObject;
 use options::FieldValidation;
 use table::Table;
 
-pub use update::{Part, Precondition};
+pub use apply::Application;
+pub use update::{Part, Precondition, name_mismatch};
 
 /// The largest object that is stored, in bytes of JSON: etcd's and so Kubernetes' bound.
 pub const OBJECT_BYTES_MAX: usize = 3 << 19;
@@ -60,8 +63,9 @@ impl Resource<'_> {
         ApiError::conflict(&self.kind.names.group, &self.kind.names.plural, name, why)
     }
 
-    fn encode(&self, object: &BoxObject) -> Result<Bytes> {
-        let json = object.to_json().map_err(ApiError::internal)?;
+    /// The bytes to store: the object's JSON, and that of its owners.
+    fn seal(&self, lean: Vec<u8>, owners: Option<&[u8]>) -> Result<Bytes> {
+        let json = join(lean, owners);
         if json.len() > OBJECT_BYTES_MAX {
             return Err(ApiError::too_large(OBJECT_BYTES_MAX));
         }

@@ -8,6 +8,7 @@ use euston_api::field::ErrorList;
 
 use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
+use super::ownership::{self, Owners};
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata, name_of};
 use crate::error::{ApiError, Result};
 use crate::storage::{Claims, Entry, ObjectKey};
@@ -74,6 +75,14 @@ impl Precondition {
 /// what it should know.
 pub type Changed = (BoxObject, Precondition, Vec<String>);
 
+/// The same, with what an apply makes of the owners (JSON); otherwise they follow from the write.
+pub(super) struct Change {
+    pub(super) object: BoxObject,
+    pub(super) precondition: Precondition,
+    pub(super) warnings: Vec<String>,
+    pub(super) owners: Option<Vec<u8>>,
+}
+
 impl Registry {
     /// Replaces the object at `key` by what `change` makes of it. If others write
     /// meanwhile and the client named no version, `change` is asked again.
@@ -89,6 +98,26 @@ impl Registry {
         options: &WriteOptions,
         mut change: impl FnMut(&BoxObject, &Entry) -> Result<Changed> + Send,
     ) -> Result<Saved> {
+        self.change(resource, key, part, options, |old, entry| {
+            let (object, precondition, warnings) = change(old, entry)?;
+            Ok(Change {
+                object,
+                precondition,
+                warnings,
+                owners: None,
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn change(
+        &self,
+        resource: Resource<'_>,
+        key: &ObjectKey,
+        part: Part,
+        options: &WriteOptions,
+        mut change: impl FnMut(&BoxObject, &Entry) -> Result<Change> + Send,
+    ) -> Result<Saved> {
         for _ in 0..ATTEMPTS_MAX {
             self.storage.fresh().await?;
             let entry = resource
@@ -96,18 +125,33 @@ impl Registry {
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
             let old = resource.decode_stored(&entry)?;
-            let (new, precondition, mut warnings) = change(&old, &entry)?;
+            let Change {
+                object: mut new,
+                precondition,
+                mut warnings,
+                owners,
+            } = change(&old, &entry)?;
+            let asked = ownership::asked(new.meta_mut())?;
             precondition.check(resource, old.as_ref(), &entry)?;
             let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
-            let value = resource.encode(&new)?;
-            if value == entry.value {
+            let stored = entry.stored();
+            let lean = new.to_json().map_err(ApiError::internal)?;
+            let owners = match owners {
+                Some(json) => ownership::applied(resource.kind, &stored, &lean, json),
+                None => {
+                    let old = Some(&stored);
+                    ownership::written(resource.kind, part, options, old, &lean, &asked)?
+                }
+            };
+            if owners == Owners::Unchanged && lean == *stored.lean {
                 return Ok(Saved {
                     entry,
                     created: false,
                     warnings,
                 });
             }
+            let value = resource.seal(lean, owners.or(stored.owners))?;
             let gone = finished(resource, new.as_ref());
             if options.dry_run {
                 let entry = Self::dry_entry(key, value, entry.revision);
@@ -167,9 +211,7 @@ impl Registry {
         let mut errors = ErrorList::new();
         let given = new.meta().name.as_deref().unwrap_or_default();
         if given != name {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
+            return Err(name_mismatch(given, name));
         }
         metadata::settle_namespace(resource, new.meta_mut(), old.meta().namespace.as_deref())?;
         match part {
@@ -203,6 +245,13 @@ impl Registry {
         metadata::refuse(resource, name, &errors)?;
         Ok((new, reserved))
     }
+}
+
+/// 400: the object is called otherwise than the path says.
+pub fn name_mismatch(given: &str, name: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    ))
 }
 
 /// True if the object was terminating and nothing holds it any more.

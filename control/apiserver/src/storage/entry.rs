@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::ObjectKey;
+use super::owners::{self, Stored};
 use crate::registry::kind::Kind;
 use crate::registry::strategy::Fields;
 
@@ -106,6 +107,20 @@ impl Entry {
         out.extend_from_slice(tail);
     }
 
+    /// The object and its owners apart.
+    pub fn stored(&self) -> Stored<'_> {
+        if self.splice_at == 0 {
+            return owners::split(&self.value);
+        }
+        owners::split_at(&self.value, self.splice_at)
+    }
+
+    /// The object as clients see it, but without `metadata.managedFields`.
+    pub fn json_without_owners(&self) -> Bytes {
+        let lean = self.stored().lean.into_owned();
+        Entry::new(self.key.clone(), self.revision, lean.into()).json()
+    }
+
     /// The object as clients see it.
     pub fn json(&self) -> Bytes {
         let mut out = Vec::new();
@@ -116,7 +131,7 @@ impl Entry {
 
 /// The offset just behind the `{` of the top-level `metadata`. The input is JSON
 /// that this server wrote: without white space, `metadata` an object.
-fn metadata_start(json: &[u8]) -> Option<usize> {
+pub(super) fn metadata_start(json: &[u8]) -> Option<usize> {
     const NEEDLE: &[u8] = b"\"metadata\":{";
     let mut depth = 0usize;
     let mut at = 0usize;
