@@ -164,7 +164,15 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ),
     (
         "euston-fields",
-        &["tokio*", "hyper*", "http*", "axum", "tower", "kube*", "k8s-openapi"],
+        &[
+            "tokio*",
+            "hyper*",
+            "http*",
+            "axum",
+            "tower",
+            "kube*",
+            "k8s-openapi",
+        ],
         "owning fields is pure, and knows no kind",
     ),
     (
