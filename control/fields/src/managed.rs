@@ -54,12 +54,18 @@ pub struct Manager<'a> {
 }
 
 impl Manager<'_> {
+    /// What an entry belongs to.
+    fn key(&self) -> (Operation, &str, &str, &str) {
+        let version = match self.operation {
+            Operation::Apply => "",
+            Operation::Update => &self.api_version,
+        };
+        (self.operation, &self.name, version, &self.subresource)
+    }
+
     /// True if the two share one entry.
     fn same(&self, other: &Manager<'_>) -> bool {
-        self.name == other.name
-            && self.operation == other.operation
-            && self.subresource == other.subresource
-            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+        self.key() == other.key()
     }
 
     /// A copy that outlives the text it was read from.
@@ -140,7 +146,9 @@ impl<'a> Managed<'a> {
     /// # Errors
     /// If it is no list of entries, or a path in it makes no sense.
     pub fn parse(json: &'a [u8]) -> serde_json::Result<Self> {
-        Self::read(json, Set::parse)
+        let mut managed = Self::read(json, Set::parse)?;
+        managed.join();
+        Ok(managed)
     }
 
     /// Reads what [`Managed::to_json`] wrote.
@@ -157,7 +165,7 @@ impl<'a> Managed<'a> {
     ) -> serde_json::Result<Self> {
         use serde::de::Error;
         let entries: Vec<Read<'a>> = serde_json::from_slice(json)?;
-        let mut all = Managed(Vec::with_capacity(entries.len() + 1));
+        let mut all = Vec::with_capacity(entries.len() + 1);
         for entry in entries {
             if !matches!(&*entry.fields_type, "FieldsV1" | "") {
                 let why = format!("unsupported fields type: {}", entry.fields_type);
@@ -177,22 +185,36 @@ impl<'a> Managed<'a> {
                 time: entry.time.unwrap_or_default(),
                 fields,
             };
-            all.add(owner);
+            if !owner.fields.is_empty() {
+                all.push(owner);
+            }
         }
-        all.0.retain(|owner| !owner.fields.is_empty());
-        Ok(all)
+        Ok(Managed(all))
+    }
+
+    /// Makes one entry of those that one manager has.
+    fn join(&mut self) {
+        self.0.sort_by(|a, b| a.manager.key().cmp(&b.manager.key()));
+        self.0.dedup_by(|later, earlier| {
+            let same = later.manager.same(&earlier.manager);
+            if same {
+                earlier.fields.unite(std::mem::take(&mut later.fields));
+                earlier.time = std::mem::take(&mut later.time);
+            }
+            same
+        });
     }
 
     /// As JSON, in Kubernetes' order: appliers first, then by time, name, version, subresource.
     pub fn to_json(&self) -> Vec<u8> {
         let mut order: Vec<&Owner<'_>> = self.0.iter().collect();
         order.sort_by(|a, b| {
-            let key = |o: &Owner<'_>| (o.manager.operation, o.time.to_string());
-            let names = |o: &&Owner<'a>| {
-                let m = &o.manager;
-                (m.name.clone(), m.api_version.clone(), m.subresource.clone())
-            };
-            key(a).cmp(&key(b)).then_with(|| names(a).cmp(&names(b)))
+            let (x, y) = (&a.manager, &b.manager);
+            let by_time = x.operation.cmp(&y.operation).then(a.time.cmp(&b.time));
+            by_time
+                .then(x.name.cmp(&y.name))
+                .then(x.api_version.cmp(&y.api_version))
+                .then(x.subresource.cmp(&y.subresource))
         });
         let entries: Vec<Written<'_, '_>> = order
             .into_iter()
@@ -222,14 +244,18 @@ impl<'a> Managed<'a> {
 
     /// True if both say the same but for the times.
     pub fn same_but_times(&self, other: &Managed<'_>) -> bool {
-        self.0.len() == other.0.len()
-            && self.0.iter().all(|mine| {
-                other.0.iter().any(|o| {
-                    o.manager.same(&mine.manager)
-                        && o.manager.api_version == mine.manager.api_version
-                        && o.fields == mine.fields
-                })
-            })
+        let (mine, theirs) = (self.in_order(), other.in_order());
+        mine.len() == theirs.len()
+            && mine
+                .iter()
+                .zip(theirs)
+                .all(|(a, b)| a.manager == b.manager && a.fields == b.fields)
+    }
+
+    fn in_order(&self) -> Vec<&Owner<'a>> {
+        let mut all: Vec<&Owner<'a>> = self.0.iter().collect();
+        all.sort_by(|a, b| a.manager.key().cmp(&b.manager.key()));
+        all
     }
 
     /// What an ordinary write of `manager` makes of the entries. It owns what it changed; from all

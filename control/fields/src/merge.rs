@@ -94,13 +94,16 @@ fn list<'a>(
     let mut live: Vec<Option<Tree<'a>>> = live.into_iter().map(Some).collect();
     let mut merged = Vec::with_capacity(live.len().max(config.len()));
     let mut cursor = 0;
-    // Where in `live` the next item stands that both have.
-    let shared = |from: usize| {
-        let mut later = wanted[from..].iter().flatten();
-        later.find_map(|name| places.get(name)?.first().copied())
-    };
+    // For each item of `config`: where in `live` the next one stands that both have.
+    let mut shared = vec![None; config.len()];
+    let mut next = None;
+    for (index, name) in wanted.iter().enumerate().rev() {
+        let here = name.as_ref().and_then(|name| places.get(name)?.first());
+        next = here.copied().or(next);
+        shared[index] = next;
+    }
     for (index, item) in config.iter().enumerate() {
-        let until = match shared(index) {
+        let until = match shared[index] {
             Some(next) if next >= cursor => next,
             _ => live.len(),
         };

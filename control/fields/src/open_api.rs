@@ -10,18 +10,22 @@ use crate::tree::Tree;
 /// Levels of a schema that are read; below, values are judged by themselves.
 const DEPTH_MAX: usize = 100;
 
+/// Places from here on are rows of this schema; those below are the metadata's.
+const ROWS: u32 = 3 << 30;
+
 /// A structural OpenAPI v3 schema (`spec.versions[].schema.openAPIV3Schema`), read once into a
-/// flat table. `metadata`, `apiVersion` and `kind` have the meaning that they have everywhere,
-/// also in embedded resources; a schema need not mention them.
-#[derive(Debug, Clone)]
+/// flat table. `apiVersion`, `kind` and `metadata` are there whether or not it mentions them,
+/// also in embedded resources.
+#[derive(Clone)]
 pub struct OpenApi {
     rows: Vec<Row>,
+    metadata: Option<&'static dyn Schema>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 struct Row {
     shape: Option<Shape>,
-    fields: HashMap<String, u32>,
+    fields: HashMap<String, Place>,
     /// Where values of keys are that `fields` does not name; `None` if there are none.
     rest: Option<Place>,
     item: Option<Place>,
@@ -29,41 +33,44 @@ struct Row {
 }
 
 impl OpenApi {
-    /// Reads the schema of an object. `metadata` is the schema of its `metadata`, if that is
-    /// to be typed.
-    pub fn new(schema: &Value, metadata: Option<&Value>) -> Self {
-        let mut this = OpenApi { rows: Vec::new() };
+    /// Reads the schema of an object. `metadata` is the schema of `metadata`, which no
+    /// definition says in full; its places are below `3 << 30`.
+    pub fn new(schema: &Value, metadata: Option<&'static dyn Schema>) -> Self {
+        let mut this = OpenApi {
+            rows: Vec::new(),
+            metadata,
+        };
         let root = this.read(schema, 0);
-        this.embed(root, metadata);
+        this.embed(root);
         this
     }
 
     /// Gives an object what every Kubernetes object has.
-    fn embed(&mut self, at: Place, metadata: Option<&Value>) {
-        let Some(index) = index(at) else { return };
-        if self.rows[index].shape != Some(Shape::Map) {
+    fn embed(&mut self, at: Place) {
+        let leaf = self.push(leaf());
+        let metadata = self.metadata.map(Schema::root);
+        let Some(row) = row_of(at).and_then(|index| self.rows.get_mut(index)) else {
+            return;
+        };
+        if row.shape != Some(Shape::Map) {
             return;
         }
         for name in ["apiVersion", "kind"] {
-            let leaf = self.push(Row {
-                shape: Some(Shape::Leaf),
-                ..Row::default()
-            });
-            self.rows[index].fields.insert(name.to_owned(), leaf.0);
+            row.fields.insert(name.to_owned(), leaf);
         }
-        let place = match metadata {
-            Some(schema) => self.read(schema, 1),
-            None => Place::UNTYPED,
-        };
-        self.rows[index]
-            .fields
-            .insert("metadata".to_owned(), place.0);
+        let own = row.fields.get("metadata").copied();
+        let metadata = metadata.or(own).unwrap_or(Place::UNTYPED);
+        row.fields.insert("metadata".to_owned(), metadata);
     }
 
     fn push(&mut self, row: Row) -> Place {
+        let index = u32::try_from(self.rows.len()).ok();
+        let Some(index) = index.filter(|index| *index < u32::MAX - ROWS) else {
+            // More than a definition has room for.
+            return Place::UNTYPED;
+        };
         self.rows.push(row);
-        // A CRD has 1.5 MiB at most: fewer nodes than an index can count.
-        Place(u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX))
+        Place(ROWS | index)
     }
 
     fn read(&mut self, schema: &Value, depth: usize) -> Place {
@@ -77,13 +84,13 @@ impl OpenApi {
         let known = schema["properties"].is_object() || schema["additionalProperties"].is_object();
         let object = is("type", "object") || known;
         if object && is("x-kubernetes-map-type", "atomic") {
-            return self.leaf();
+            return self.push(leaf());
         }
         if object && !known && !embedded {
             return Place::UNTYPED;
         }
         let at = self.push(Row::default());
-        let Some(index) = index(at) else { return at };
+        let Some(index) = row_of(at) else { return at };
         let row = if object {
             let mut row = Row {
                 shape: Some(Shape::Map),
@@ -91,8 +98,7 @@ impl OpenApi {
                 ..Row::default()
             };
             for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-                row.fields
-                    .insert(name.clone(), self.read(inner, depth + 1).0);
+                row.fields.insert(name.clone(), self.read(inner, depth + 1));
             }
             if schema["additionalProperties"].is_object() {
                 row.rest = Some(self.read(&schema["additionalProperties"], depth + 1));
@@ -115,7 +121,7 @@ impl OpenApi {
         };
         self.rows[index] = row;
         if embedded {
-            self.embed(at, None);
+            self.embed(at);
         }
         at
     }
@@ -133,7 +139,7 @@ impl OpenApi {
                     keys.map(|key| (key.to_owned(), default(key))).collect(),
                 )
             }
-            _ => return self.leaf_row(),
+            _ => return leaf(),
         };
         Row {
             shape: Some(shape),
@@ -143,25 +149,25 @@ impl OpenApi {
         }
     }
 
-    fn leaf(&mut self) -> Place {
-        let row = self.leaf_row();
-        self.push(row)
-    }
-
-    fn leaf_row(&self) -> Row {
-        Row {
-            shape: Some(Shape::Leaf),
-            ..Row::default()
-        }
-    }
-
     fn row(&self, at: Place) -> Option<&Row> {
-        self.rows.get(index(at)?)
+        self.rows.get(row_of(at)?)
+    }
+
+    /// The metadata's schema, if the place is in it.
+    fn foreign(&self, at: Place) -> Option<&'static dyn Schema> {
+        self.metadata.filter(|_| at.0 < ROWS)
     }
 }
 
-fn index(at: Place) -> Option<usize> {
-    (at != Place::UNTYPED).then_some(at.0 as usize)
+fn row_of(at: Place) -> Option<usize> {
+    (at.0 >= ROWS && at != Place::UNTYPED).then_some((at.0 & !ROWS) as usize)
+}
+
+fn leaf() -> Row {
+    Row {
+        shape: Some(Shape::Leaf),
+        ..Row::default()
+    }
 }
 
 impl Schema for OpenApi {
@@ -169,42 +175,54 @@ impl Schema for OpenApi {
         if self.rows.is_empty() {
             Place::UNTYPED
         } else {
-            Place(0)
+            Place(ROWS)
         }
     }
 
     fn shape(&self, at: Place) -> Shape {
-        self.row(at)
-            .and_then(|row| row.shape)
-            .unwrap_or(Shape::Untyped)
+        if let Some(schema) = self.foreign(at) {
+            return schema.shape(at);
+        }
+        let shape = self.row(at).and_then(|row| row.shape);
+        shape.unwrap_or(Shape::Untyped)
     }
 
     fn field(&self, at: Place, name: &str) -> Option<Field> {
-        let row = self.row(at)?;
-        match row.fields.get(name) {
-            Some(&place) => Some(Field {
-                place: Place(place),
-                named: true,
-            }),
-            None => row.rest.map(|place| Field {
-                place,
-                named: false,
-            }),
+        if let Some(schema) = self.foreign(at) {
+            return schema.field(at, name);
         }
+        let row = self.row(at)?;
+        let named = row
+            .fields
+            .get(name)
+            .map(|&place| Field { place, named: true });
+        let rest = row.rest.map(|place| Field {
+            place,
+            named: false,
+        });
+        named.or(rest)
     }
 
     fn item(&self, at: Place) -> Place {
-        self.row(at)
-            .and_then(|row| row.item)
-            .unwrap_or(Place::UNTYPED)
+        if let Some(schema) = self.foreign(at) {
+            return schema.item(at);
+        }
+        let item = self.row(at).and_then(|row| row.item);
+        item.unwrap_or(Place::UNTYPED)
     }
 
     fn key(&self, at: Place, nth: usize) -> Option<&str> {
+        if let Some(schema) = self.foreign(at) {
+            return schema.key(at, nth);
+        }
         let (key, _) = self.row(at)?.keys.get(nth)?;
         Some(key)
     }
 
     fn key_default(&self, at: Place, key: &str) -> Option<Tree<'_>> {
+        if let Some(schema) = self.foreign(at) {
+            return schema.key_default(at, key);
+        }
         let keys = &self.row(at)?.keys;
         let (_, default) = keys.iter().find(|(name, _)| name == key)?;
         default.as_ref().map(Tree::from)

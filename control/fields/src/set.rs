@@ -64,43 +64,6 @@ impl<'a> Set<'a> {
         self.0.is_empty()
     }
 
-    /// How many paths are in it.
-    pub fn len(&self) -> usize {
-        let count = |(_, node): &(_, Node<'_>)| usize::from(node.member) + node.below.len();
-        self.0.iter().map(count).sum()
-    }
-
-    /// True if this very path is in it.
-    pub fn contains(&self, path: &[Element<'_>]) -> bool {
-        match path {
-            [] => false,
-            [last] => self.node(last).is_some_and(|node| node.member),
-            [first, rest @ ..] => self
-                .node(first)
-                .is_some_and(|node| node.below.contains(rest)),
-        }
-    }
-
-    /// Puts a path into it.
-    pub fn insert(&mut self, path: &[Element<'a>]) {
-        let Some((first, rest)) = path.split_first() else {
-            return;
-        };
-        let at = match self.find(first) {
-            Ok(at) => at,
-            Err(at) => {
-                self.0.insert(at, (first.clone(), Node::default()));
-                at
-            }
-        };
-        let node = &mut self.0[at].1;
-        if rest.is_empty() {
-            node.member = true;
-        } else {
-            node.below.insert(rest);
-        }
-    }
-
     /// Takes out whatever is in `other`: path by path, not what is below.
     pub fn subtract(&mut self, other: &Set<'_>) {
         if other.is_empty() {
@@ -360,15 +323,5 @@ impl<'de> Visitor<'de> for NodeSeed<'de> {
         }
         node.below = Set(nodes);
         Ok(node)
-    }
-}
-
-impl<'a> FromIterator<Vec<Element<'a>>> for Set<'a> {
-    fn from_iter<I: IntoIterator<Item = Vec<Element<'a>>>>(paths: I) -> Self {
-        let mut set = Set::default();
-        for path in paths {
-            set.insert(&path);
-        }
-        set
     }
 }

@@ -44,7 +44,8 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
+            let stored = entry.stored();
+            let old = resource.decode_lean(&entry, &stored.lean)?;
             precondition.check(resource, old.as_ref(), &entry)?;
             let uid = old.meta().uid.clone();
 
@@ -65,7 +66,7 @@ impl Registry {
             }
             let gone = finished(resource, new.as_ref());
             let lean = new.to_json().map_err(ApiError::internal)?;
-            let value = resource.seal(lean, entry.stored().owners)?;
+            let value = resource.seal(lean, stored.owners)?;
             if deletion.dry_run || (!gone && value == entry.value) {
                 return Ok(Deleted {
                     entry,

@@ -73,7 +73,12 @@ impl Resource<'_> {
     }
 
     fn decode_stored(&self, entry: &Entry) -> Result<BoxObject> {
-        self.kind.rules.decode_stored(&entry.value).map_err(|e| {
+        self.decode_lean(entry, &entry.value)
+    }
+
+    /// The same, where the owners are already taken out.
+    fn decode_lean(&self, entry: &Entry, lean: &[u8]) -> Result<BoxObject> {
+        self.kind.rules.decode_stored(lean).map_err(|e| {
             ApiError::internal(format!(
                 "the stored {} {:?} cannot be decoded: {e}",
                 self.kind.names.kind,

@@ -107,14 +107,14 @@ pub(super) fn written(
     if same && matches!(asked, Asked::Nothing) {
         return Ok(Owners::Unchanged);
     }
-    let before = read(kind, old.and_then(|old| old.owners));
+    let live = old.and_then(|old| old.owners);
     let mut managed = match asked {
-        Asked::Nothing => before.clone(),
+        Asked::Nothing => read(kind, live),
         Asked::Reset => Managed::default(),
         // Clients that do not know them must not delete them by accident.
         Asked::Entries(json) => match Managed::parse(json) {
             Ok(managed) if !managed.is_empty() => managed,
-            _ => before.clone(),
+            _ => read(kind, live),
         },
     };
     if let Some(name) = options.manager.as_deref().filter(|_| !same) {
@@ -133,7 +133,7 @@ pub(super) fn written(
         };
         managed.update(diff, manager, &now());
     }
-    if same && managed.same_but_times(&before) {
+    if same && managed.same_but_times(&read(kind, live)) {
         return Ok(Owners::Unchanged);
     }
     Ok(Owners::of(&managed))

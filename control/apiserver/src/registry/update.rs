@@ -124,7 +124,8 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
+            let stored = entry.stored();
+            let old = resource.decode_lean(&entry, &stored.lean)?;
             let Change {
                 object: mut new,
                 precondition,
@@ -135,7 +136,6 @@ impl Registry {
             precondition.check(resource, old.as_ref(), &entry)?;
             let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
-            let stored = entry.stored();
             let lean = new.to_json().map_err(ApiError::internal)?;
             let owners = match owners {
                 Some(json) => ownership::applied(resource.kind, &stored, &lean, json),

@@ -1,5 +1,7 @@
 //! The table of types, as server-side apply looks at it.
 
+use std::sync::LazyLock;
+
 use euston_fields::{Field, Place, Schema, Tree};
 
 use super::{FieldRef, Inner, ListType, Rules, Scalar, Shape, ShapeId, TypeId, types};
@@ -13,6 +15,14 @@ const TYPE: u32 = 0;
 const FIELD: u32 = 1 << 30;
 const SHAPE: u32 = 2 << 30;
 const LIST: u32 = 3 << 30;
+
+/// The schema of every object's `metadata`, for kinds that are not built in.
+pub fn object_meta() -> &'static dyn Schema {
+    static META: LazyLock<Builtin> = LazyLock::new(|| {
+        Builtin(types().lookup_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"))
+    });
+    &*META
+}
 
 /// What is known about a place.
 enum Known {

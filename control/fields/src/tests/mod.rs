@@ -72,10 +72,8 @@ fn thing() -> OpenApi {
             "items": condition,
         },
     }});
-    OpenApi::new(
-        &json!({"type": "object", "properties": {"spec": spec, "status": status}}),
-        Some(&metadata()),
-    )
+    let properties = json!({"metadata": metadata(), "spec": spec, "status": status});
+    OpenApi::new(&json!({"type": "object", "properties": properties}), None)
 }
 
 fn metadata() -> Value {
