@@ -11,7 +11,7 @@ use super::{
     ATTEMPTS_MAX, Part, Precondition, Registry, Resource, Saved, name_of, namespace_of, ownership,
 };
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey};
+use crate::storage::{Entry, ObjectKey, split};
 
 /// What a client applies.
 pub struct Application {
@@ -109,9 +109,11 @@ impl Registry {
         entry: &Entry,
     ) -> Result<Change> {
         let kind = resource.kind;
-        let stored = entry.stored();
-        let live = Tree::parse(&stored.lean).map_err(ApiError::internal)?;
-        let managed = ownership::read(kind, stored.owners);
+        let parts = entry.parts();
+        // In the version that the client speaks.
+        let live = split(&entry.value).lean;
+        let live = Tree::parse(&live).map_err(ApiError::internal)?;
+        let managed = ownership::read(kind, parts.owners);
         let config = self.config(resource, part, options, application)?;
         let applied = euston_fields::apply(
             kind.rules.type_schema(),

@@ -1,7 +1,5 @@
 //! Creating an object.
 
-use std::sync::Arc;
-
 use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
@@ -9,7 +7,7 @@ use super::options::WriteOptions;
 use super::ownership::{self, Owners};
 use super::{ATTEMPTS_MAX, Part, Registry, Resource, Saved, metadata};
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey};
+use crate::storage::ObjectKey;
 
 impl Registry {
     /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
@@ -82,7 +80,7 @@ impl Registry {
             None => {
                 // What the server gave out is nobody's.
                 let own = bare.as_ref().unwrap_or(&object);
-                let json = own.to_json().map_err(ApiError::internal)?;
+                let json = resource.encode(own)?;
                 ownership::written(resource.kind, Part::Main, options, None, &json, &asked)?
             }
         };
@@ -90,13 +88,13 @@ impl Registry {
         for _ in 0..ATTEMPTS_MAX {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
-            let lean = object.to_json().map_err(ApiError::internal)?;
+            let lean = resource.encode(&object)?;
             let value = resource.seal(lean, owners.or(None))?;
             if options.dry_run {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
                 }
-                let entry = Self::dry_entry(&key, value, 0);
+                let entry = resource.entry(&key, 0, value);
                 return Ok(Saved {
                     entry,
                     created: true,
@@ -114,7 +112,7 @@ impl Registry {
                 )
                 .await?;
             if let Ok(revision) = written {
-                let entry = Arc::new(Entry::new(key, revision, value));
+                let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {
                     entry,
                     created: true,

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use super::options::{Deletion, Propagation};
 use super::update::{Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
-use crate::error::{ApiError, Result};
+use crate::error::Result;
 use crate::storage::{Claims, Entry, ObjectKey};
 
 /// What became of a deletion.
@@ -44,8 +44,8 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let stored = entry.stored();
-            let old = resource.decode_lean(&entry, &stored.lean)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
             precondition.check(resource, old.as_ref(), &entry)?;
             let uid = old.meta().uid.clone();
 
@@ -65,9 +65,8 @@ impl Registry {
                 }
             }
             let gone = finished(resource, new.as_ref());
-            let lean = new.to_json().map_err(ApiError::internal)?;
-            let value = resource.seal(lean, stored.owners)?;
-            if deletion.dry_run || (!gone && value == entry.value) {
+            let value = resource.seal(resource.encode(&new)?, parts.owners)?;
+            if deletion.dry_run || (!gone && value == entry.stored()) {
                 return Ok(Deleted {
                     entry,
                     gone: gone && deletion.dry_run,
@@ -81,7 +80,7 @@ impl Registry {
             };
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(Deleted { entry, gone, uid });
             }
             if precondition.resource_version.is_some() {

@@ -25,11 +25,11 @@ use bytes::Bytes;
 
 use crate::admission::Admission;
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey, ResourceCache, Storage, join};
+use crate::storage::{Entry, ObjectKey, Parts, ResourceCache, Storage, join};
 use kind::Kind;
 use object::BoxObject;
 use options::FieldValidation;
-use table::Table;
+use table::{Row, Table};
 
 pub use apply::Application;
 pub use update::{Part, Precondition, name_mismatch};
@@ -63,7 +63,13 @@ impl Resource<'_> {
         ApiError::conflict(&self.kind.names.group, &self.kind.names.plural, name, why)
     }
 
-    /// The bytes to store: the object's JSON, and that of its owners.
+    /// The object as it is stored, without owners.
+    fn encode(&self, object: &BoxObject) -> Result<Vec<u8>> {
+        let json = self.kind.rules.encode(object.as_ref());
+        json.map_err(ApiError::internal)
+    }
+
+    /// The bytes to store: an encoded object and the JSON of its owners.
     fn seal(&self, lean: Vec<u8>, owners: Option<&[u8]>) -> Result<Bytes> {
         let json = join(lean, owners);
         if json.len() > OBJECT_BYTES_MAX {
@@ -72,13 +78,20 @@ impl Resource<'_> {
         Ok(json.into())
     }
 
-    fn decode_stored(&self, entry: &Entry) -> Result<BoxObject> {
-        self.decode_lean(entry, &entry.value)
+    /// What clients see of stored bytes.
+    fn entry(&self, key: &ObjectKey, revision: u64, stored: Bytes) -> Arc<Entry> {
+        Arc::new(Entry::of(self.kind, key.clone(), revision, stored))
     }
 
-    /// The same, where the owners are already taken out.
-    fn decode_lean(&self, entry: &Entry, lean: &[u8]) -> Result<BoxObject> {
-        self.kind.rules.decode_stored(lean).map_err(|e| {
+    /// The object in an entry whose [`parts`](Entry::parts) are at hand.
+    fn decode_stored(&self, entry: &Entry, parts: &Parts<'_>) -> Result<BoxObject> {
+        let as_stored = entry.is_as_stored();
+        let json = if as_stored {
+            &*parts.lean
+        } else {
+            &*entry.value
+        };
+        self.kind.rules.decode_stored(json).map_err(|e| {
             ApiError::internal(format!(
                 "the stored {} {:?} cannot be decoded: {e}",
                 self.kind.names.kind,
@@ -100,14 +113,14 @@ pub struct Saved {
 
 /// All kinds and their objects.
 pub struct Registry {
-    table: Table,
+    table: Arc<Table>,
     storage: Arc<Storage>,
     admission: Admission,
 }
 
 impl Registry {
-    /// A registry over loaded storage, whose caches are in the table's order.
-    pub fn new(table: Table, storage: Arc<Storage>, admission: Admission) -> Self {
+    /// A registry over the table's kinds and the storage that their caches follow.
+    pub fn new(table: Arc<Table>, storage: Arc<Storage>, admission: Admission) -> Self {
         Registry {
             table,
             storage,
@@ -116,7 +129,7 @@ impl Registry {
     }
 
     /// The table of kinds.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
 
@@ -125,18 +138,9 @@ impl Registry {
         &self.storage
     }
 
-    /// The resource served under a group, version and plural name.
-    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Resource<'_>> {
-        self.row(self.table.find(group, version, plural)?)
-    }
-
-    /// The resource in a row of the table.
-    pub fn row(&self, row: usize) -> Option<Resource<'_>> {
-        let kind = self.table.kinds().get(row)?;
-        Some(Resource {
-            kind,
-            cache: self.storage.cache(row),
-        })
+    /// What is served under a group, version and plural name, as of now.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Row> {
+        self.table.find(group, version, plural)
     }
 
     /// The object at `key`, as of now.
@@ -178,10 +182,6 @@ impl Registry {
             ))),
             FieldValidation::Strict | FieldValidation::Warn => Ok((object, findings)),
         }
-    }
-
-    fn dry_entry(key: &ObjectKey, value: Bytes, revision: u64) -> Arc<Entry> {
-        Arc::new(Entry::new(key.clone(), revision, value))
     }
 }
 

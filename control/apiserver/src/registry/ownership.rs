@@ -10,7 +10,7 @@ use super::kind::{Kind, Subresource};
 use super::options::WriteOptions;
 use super::{Part, metadata};
 use crate::error::{ApiError, Result};
-use crate::storage::Stored;
+use crate::storage::Parts;
 
 /// What a client says about owners.
 pub(super) enum Asked {
@@ -92,7 +92,7 @@ pub(super) fn written(
     kind: &Kind,
     part: Part,
     options: &WriteOptions,
-    old: Option<&Stored<'_>>,
+    old: Option<&Parts<'_>>,
     new: &[u8],
     asked: &Asked,
 ) -> Result<Owners> {
@@ -140,7 +140,7 @@ pub(super) fn written(
 }
 
 /// What an apply makes of the owners: `json`, unless it only has another time.
-pub(super) fn applied(kind: &Kind, old: &Stored<'_>, new: &[u8], json: Vec<u8>) -> Owners {
+pub(super) fn applied(kind: &Kind, old: &Parts<'_>, new: &[u8], json: Vec<u8>) -> Owners {
     let same = old.lean == new && {
         let before = read(kind, old.owners);
         read(kind, Some(&json)).same_but_times(&before)

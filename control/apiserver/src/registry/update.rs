@@ -1,8 +1,6 @@
 //! Changing an object: replace, patch, status, scale, binding. All are one loop
 //! around a function from the old object to the new.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use euston_api::field::ErrorList;
 
@@ -124,8 +122,8 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let stored = entry.stored();
-            let old = resource.decode_lean(&entry, &stored.lean)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
             let Change {
                 object: mut new,
                 precondition,
@@ -136,25 +134,25 @@ impl Registry {
             precondition.check(resource, old.as_ref(), &entry)?;
             let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
-            let lean = new.to_json().map_err(ApiError::internal)?;
+            let lean = resource.encode(&new)?;
             let owners = match owners {
-                Some(json) => ownership::applied(resource.kind, &stored, &lean, json),
+                Some(json) => ownership::applied(resource.kind, &parts, &lean, json),
                 None => {
-                    let old = Some(&stored);
+                    let old = Some(&parts);
                     ownership::written(resource.kind, part, options, old, &lean, &asked)?
                 }
             };
-            if owners == Owners::Unchanged && lean == *stored.lean {
+            if owners == Owners::Unchanged && lean == *parts.lean {
                 return Ok(Saved {
                     entry,
                     created: false,
                     warnings,
                 });
             }
-            let value = resource.seal(lean, owners.or(stored.owners))?;
+            let value = resource.seal(lean, owners.or(parts.owners))?;
             let gone = finished(resource, new.as_ref());
             if options.dry_run {
-                let entry = Self::dry_entry(key, value, entry.revision);
+                let entry = resource.entry(key, entry.revision, value);
                 return Ok(Saved {
                     entry,
                     created: false,
@@ -165,7 +163,7 @@ impl Registry {
             let claims = ending.as_ref().unwrap_or(reserved.claims());
             let written = self.write(resource, &entry, &value, gone, claims).await?;
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(Saved {
                     entry,
                     created: false,

@@ -12,7 +12,7 @@ const NEEDLE: &[u8] = b"\"managedFields\":";
 
 /// A stored object in two parts.
 #[derive(Debug)]
-pub struct Stored<'a> {
+pub struct Parts<'a> {
     /// The object without owners.
     pub lean: Cow<'a, [u8]>,
     /// The JSON of `metadata.managedFields`, if it has any.
@@ -20,14 +20,14 @@ pub struct Stored<'a> {
 }
 
 /// Takes the owners out of an object that [`join`] made.
-pub fn split(value: &[u8]) -> Stored<'_> {
+pub fn split(value: &[u8]) -> Parts<'_> {
     let at = metadata_start(value).unwrap_or(value.len());
     split_at(value, at)
 }
 
 /// The same, where it is known where the metadata's first field begins.
-pub(super) fn split_at(value: &[u8], at: usize) -> Stored<'_> {
-    let whole = Stored {
+pub(super) fn split_at(value: &[u8], at: usize) -> Parts<'_> {
+    let whole = Parts {
         lean: Cow::Borrowed(value),
         owners: None,
     };
@@ -41,7 +41,7 @@ pub(super) fn split_at(value: &[u8], at: usize) -> Stored<'_> {
     let mut lean = Vec::with_capacity(value.len() - length);
     lean.extend_from_slice(&value[..at]);
     lean.extend_from_slice(rest.strip_prefix(b",").unwrap_or(rest));
-    Stored {
+    Parts {
         lean: Cow::Owned(lean),
         owners: Some(owners),
     }
@@ -97,10 +97,10 @@ mod tests {
     fn check(lean: &str, owners: &str, expect: &str) {
         let value = join(lean.as_bytes().to_vec(), Some(owners.as_bytes()));
         assert_eq!(String::from_utf8_lossy(&value), expect);
-        let stored = split(&value);
-        assert_eq!(String::from_utf8_lossy(&stored.lean), lean);
+        let parts = split(&value);
+        assert_eq!(String::from_utf8_lossy(&parts.lean), lean);
         assert_eq!(
-            stored.owners.map(String::from_utf8_lossy),
+            parts.owners.map(String::from_utf8_lossy),
             Some(owners.into())
         );
     }
@@ -134,8 +134,8 @@ mod tests {
             r#"{"metadata":{"managedFields":7}}"#,
             "",
         ] {
-            let stored = split(text.as_bytes());
-            assert_eq!((&*stored.lean, stored.owners), (text.as_bytes(), None));
+            let parts = split(text.as_bytes());
+            assert_eq!((&*parts.lean, parts.owners), (text.as_bytes(), None));
         }
     }
 }
