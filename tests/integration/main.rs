@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
 
+mod apply;
 mod bad_input;
 mod custom_resources;
 mod every_kind;

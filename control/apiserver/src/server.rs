@@ -6,6 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use euston_tls::HttpsClient;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -102,11 +104,18 @@ impl ApiServer {
             name: user.to_owned(),
             groups: groups.iter().map(|&g| g.to_owned()).collect(),
         };
+        let agent = user.name.rsplit(':').next().unwrap_or_default();
+        let agent = HeaderValue::from_str(agent).unwrap_or(HeaderValue::from_static("euston"));
         let router = self.router.clone();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let router = router.clone();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(user.clone());
+            // Who owns what it writes is told by this where it says nothing else.
+            request
+                .headers_mut()
+                .entry(USER_AGENT)
+                .or_insert_with(|| agent.clone());
             router.oneshot(request)
         });
         kube::Client::new(service, "default")

@@ -4,7 +4,8 @@ use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
 use super::options::WriteOptions;
-use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use super::ownership::{self, Owners};
+use super::{ATTEMPTS_MAX, Part, Registry, Resource, Saved, metadata};
 use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
@@ -19,11 +20,25 @@ impl Registry {
         &self,
         resource: Resource<'_>,
         namespace: Option<&str>,
+        object: BoxObject,
+        options: &WriteOptions,
+    ) -> Result<Saved> {
+        self.create_owned(resource, namespace, object, options, None)
+            .await
+    }
+
+    /// The same; `owners` are those of an apply.
+    pub(super) async fn create_owned(
+        &self,
+        resource: Resource<'_>,
+        namespace: Option<&str>,
         mut object: BoxObject,
         options: &WriteOptions,
+        owners: Option<Owners>,
     ) -> Result<Saved> {
         let rules = &resource.kind.rules;
         let meta = object.meta_mut();
+        let asked = ownership::asked(meta)?;
         metadata::settle_namespace(resource, meta, namespace)?;
         if meta
             .resource_version
@@ -67,11 +82,21 @@ impl Registry {
             .validate(&request, object.as_mut(), 0)
             .await?;
         let warnings = rules.warnings(object.as_ref());
+        let owners = match owners {
+            Some(owners) => owners,
+            None => {
+                // What the server gave out is nobody's.
+                let own = bare.as_ref().unwrap_or(&object);
+                let json = resource.encode(own)?;
+                ownership::written(resource.kind, Part::Main, options, None, &json, &asked)?
+            }
+        };
 
         for _ in 0..ATTEMPTS_MAX {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
-            let value = resource.encode(&object)?;
+            let lean = resource.encode(&object)?;
+            let value = resource.seal(lean, owners.or(None))?;
             let charged = self
                 .admission
                 .charge(&request, Some(object.as_ref()))

@@ -9,6 +9,7 @@ mod cache;
 mod entry;
 mod feed;
 mod images;
+mod owners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, WatchCursor};
 pub use entry::Entry;
 pub use images::ImageCatalog;
+pub use owners::{Parts, join, split};
 
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
