@@ -1,11 +1,13 @@
 //! What is served: aggregated and classic discovery, the version.
 //! Follows <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
+use euston_api::versions;
 use euston_protobuf::envelope;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
@@ -50,6 +52,25 @@ impl Document {
     }
 }
 
+/// The kinds of each group, by version.
+type Groups<'a> = BTreeMap<&'a str, BTreeMap<Version<'a>, Vec<&'a Kind>>>;
+
+/// A version; the one that clients should prefer is the least.
+#[derive(PartialEq, Eq)]
+struct Version<'a>(&'a str);
+
+impl PartialOrd for Version<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        versions::by_priority(self.0, other.0)
+    }
+}
+
 /// All discovery documents, made once: they are small, and the table of kinds is fixed.
 pub struct Discovery {
     aggregated: BTreeMap<&'static str, Document>,
@@ -61,13 +82,13 @@ pub struct Discovery {
 impl Discovery {
     /// Makes the documents for a table of kinds.
     pub fn new(kinds: &[Arc<Kind>]) -> Self {
-        let mut groups: BTreeMap<&str, BTreeMap<&str, Vec<&Kind>>> = BTreeMap::new();
+        let mut groups: Groups<'_> = BTreeMap::new();
         for kind in kinds {
             let names = &kind.names;
             groups
                 .entry(&names.group)
                 .or_default()
-                .entry(&names.version)
+                .entry(Version(&names.version))
                 .or_default()
                 .push(kind);
         }
@@ -85,7 +106,7 @@ impl Discovery {
         );
         let mut api_groups = Vec::new();
         for (group, versions) in &groups {
-            for (version, kinds) in versions {
+            for (Version(version), kinds) in versions {
                 let (path, group_version) = if group.is_empty() {
                     (format!("/api/{version}"), (*version).to_owned())
                 } else {
@@ -101,14 +122,14 @@ impl Discovery {
             }
             let listed: Vec<Value> = versions
                 .keys()
-                .map(|v| json!({ "groupVersion": format!("{group}/{v}"), "version": v }))
+                .map(|Version(v)| json!({ "groupVersion": format!("{group}/{v}"), "version": v }))
                 .collect();
             let api_group = json!({
                 "kind": "APIGroup",
                 "apiVersion": "v1",
                 "name": group,
                 "versions": listed,
-                "preferredVersion": listed.last(),
+                "preferredVersion": listed.first(),
             });
             add(format!("/apis/{group}"), api_group.clone());
             api_groups.push(api_group);
@@ -215,13 +236,13 @@ fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
     })
 }
 
-fn aggregated(groups: &[(&&str, &BTreeMap<&str, Vec<&Kind>>)]) -> Value {
+fn aggregated(groups: &[(&&str, &BTreeMap<Version<'_>, Vec<&Kind>>)]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
-                .map(|(version, kinds)| {
+                .map(|(Version(version), kinds)| {
                     let resources: Vec<Value> =
                         kinds.iter().map(|k| aggregated_resource(k)).collect();
                     json!({ "version": version, "resources": resources, "freshness": "Current" })

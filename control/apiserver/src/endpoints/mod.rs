@@ -363,19 +363,15 @@ impl Call<'_> {
             ..
         } = self;
         let registry = &api.registry;
-        let part = if self.sub == Some(Subresource::Status) {
-            Part::Status
-        } else {
-            Part::Main
-        };
+        let part = Part::at(self.sub);
         match (self.verb, self.sub) {
-            ("get", None | Some(Subresource::Status)) => {
+            ("get", sub) if sub.is_none_or(Subresource::is_part) => {
                 api.get(resource, key, headers, query).await
             }
-            ("update", None | Some(Subresource::Status)) => {
+            ("update", sub) if sub.is_none_or(Subresource::is_part) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
             }
-            ("patch", None | Some(Subresource::Status)) => {
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await
             }
             ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,

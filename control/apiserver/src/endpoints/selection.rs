@@ -31,16 +31,11 @@ impl Selection {
             Some(text) => FieldSelector::parse(text).map_err(|e| bad("field", text, &e))?,
             None => FieldSelector::everything(),
         };
-        for term in fields.terms() {
-            let known = matches!(term.field.as_str(), "metadata.name" | "metadata.namespace")
-                || kind.rules.field_labels().contains(&term.field.as_str());
-            if !known {
-                return Err(ApiError::bad_request(format!(
-                    "field label not supported: {}",
-                    term.field
-                )));
-            }
-        }
+        let fields = fields
+            .renamed(|label| kind.field_label(label).map(str::to_owned))
+            .map_err(|label| {
+                ApiError::bad_request(format!("field label not supported: {label}"))
+            })?;
         Ok(Selection {
             namespace: namespace.map(str::to_owned),
             labels,

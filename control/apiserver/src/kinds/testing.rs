@@ -24,8 +24,8 @@ pub(super) fn merged(base: &Value, patch: &Value) -> Value {
 /// What the object becomes when it is created.
 pub(super) fn created<S: Strategy>(strategy: &S, value: &Value) -> S::Object {
     let mut object: S::Object = object(value);
-    strategy.default(&mut object);
     strategy.prepare_for_create(&mut object);
+    strategy.default(&mut object);
     object
 }
 
@@ -33,7 +33,9 @@ pub(super) fn created<S: Strategy>(strategy: &S, value: &Value) -> S::Object {
 /// the expected text, in order.
 pub(super) fn check_create<S: Strategy>(strategy: &S, value: &Value, expected: &[&str]) {
     let object = created(strategy, value);
-    compare(value, &strategy.validate(&object), expected);
+    let mut errors = strategy.validate(&object);
+    errors.extend(strategy.validate_create(&object));
+    compare(value, &errors, expected);
 
     let mut again = object.clone();
     strategy.default(&mut again);
@@ -49,11 +51,22 @@ pub(super) fn check_create<S: Strategy>(strategy: &S, value: &Value, expected: &
 pub(super) fn check_update<S: Strategy>(strategy: &S, old: &Value, new: &Value, expected: &[&str]) {
     let old = created(strategy, old);
     let mut updated: S::Object = object(new);
-    strategy.default(&mut updated);
     strategy.prepare_for_update(&mut updated, &old);
+    strategy.default(&mut updated);
     let mut errors = strategy.validate(&updated);
     errors.extend(strategy.validate_update(&updated, &old));
     compare(new, &errors, expected);
+}
+
+/// Writes the status of `new` to `old` and compares everything wrong with it.
+pub(super) fn check_status<S: Strategy>(strategy: &S, old: &Value, new: &Value, expected: &[&str]) {
+    let (old, mut updated): (S::Object, S::Object) = (object(old), object(new));
+    strategy.prepare_for_status_update(&mut updated, &old);
+    compare(
+        new,
+        &strategy.validate_status_update(&updated, &old),
+        expected,
+    );
 }
 
 pub(super) fn compare(value: &Value, errors: &ErrorList, expected: &[&str]) {

@@ -7,8 +7,12 @@ use serde_json::Value;
 
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
+use super::options::Propagation;
 use super::strategy::{Column, Fields, Scale, Strategy};
+use super::version::{Form, TypedForm, Version};
+use crate::error::{ApiError, Result as ApiResult};
 use crate::schema::{TypeId, types};
+use crate::storage::Entry;
 
 /// What hangs below an object's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,12 @@ pub enum Subresource {
     Log,
     /// `finalize`: a namespace's own finalizers.
     Finalize,
+    /// `eviction`: a deletion that budgets may refuse.
+    Eviction,
+    /// `ephemeralcontainers`: containers added to a running pod.
+    EphemeralContainers,
+    /// `resize`: the resources of a running pod.
+    Resize,
 }
 
 impl Subresource {
@@ -34,14 +44,20 @@ impl Subresource {
             Subresource::Binding => "binding",
             Subresource::Log => "log",
             Subresource::Finalize => "finalize",
+            Subresource::Eviction => "eviction",
+            Subresource::EphemeralContainers => "ephemeralcontainers",
+            Subresource::Resize => "resize",
         }
     }
 
     /// The verbs it answers, as discovery lists them.
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
-            Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
-            Subresource::Binding => &["create"],
+            Subresource::Status
+            | Subresource::Scale
+            | Subresource::EphemeralContainers
+            | Subresource::Resize => &["get", "patch", "update"],
+            Subresource::Binding | Subresource::Eviction => &["create"],
             Subresource::Log => &["get"],
             Subresource::Finalize => &["update"],
         }
@@ -52,8 +68,17 @@ impl Subresource {
         match self {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
+            Subresource::Eviction => Some(("policy", "v1", "Eviction")),
             _ => None,
         }
+    }
+
+    /// True if it is the object itself, of which a client may write a part only.
+    pub fn is_part(self) -> bool {
+        matches!(
+            self,
+            Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize
+        )
     }
 }
 
@@ -118,6 +143,16 @@ pub struct Kind {
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
     /// What is particular to it.
     pub rules: Box<dyn Rules>,
+    /// How its objects look, if another row stores them.
+    pub form: Option<Served>,
+}
+
+/// What a row is that shows the objects of another one.
+pub struct Served {
+    /// Group and plural of the row that stores them.
+    pub stored_as: (String, String),
+    /// How they look here.
+    pub form: Box<dyn Form>,
 }
 
 impl Kind {
@@ -127,30 +162,107 @@ impl Kind {
         S: Strategy,
         S::Object: k8s_openapi::Resource + schemars::JsonSchema,
     {
-        use k8s_openapi::Resource;
-        let names = Names {
-            group: <S::Object as Resource>::GROUP.to_owned(),
-            version: <S::Object as Resource>::VERSION.to_owned(),
-            kind: <S::Object as Resource>::KIND.to_owned(),
-            plural: <S::Object as Resource>::URL_PATH_SEGMENT.to_owned(),
-            singular: singular.to_owned(),
-            short: Vec::new(),
-            categories: Vec::new(),
-            namespaced,
-        };
         Kind {
-            names,
+            names: names_of::<S::Object>(singular, namespaced),
             subresources: Vec::new(),
             create_on_update: false,
             schema: |generator| generator.subschema_for::<S::Object>(),
             rules: Box::new(Typed {
                 strategy,
-                schema: types().lookup_gvk(
-                    <S::Object as Resource>::GROUP,
-                    <S::Object as Resource>::VERSION,
-                    <S::Object as Resource>::KIND,
-                ),
+                schema: type_of::<S::Object>(),
             }),
+            form: None,
+        }
+    }
+
+    /// A row that shows, in another version or group, the objects that the row of the
+    /// type `V::Stored` stores. `strategy` is the stored type's; it may be stricter here.
+    pub fn version<S, V>(strategy: S, version: V, singular: &str, namespaced: bool) -> Self
+    where
+        S: Strategy<Object = V::Stored>,
+        V: Version,
+        V::Object: k8s_openapi::Resource + schemars::JsonSchema,
+        V::Stored: k8s_openapi::Resource,
+    {
+        use k8s_openapi::Resource;
+        Kind {
+            names: names_of::<V::Object>(singular, namespaced),
+            subresources: Vec::new(),
+            create_on_update: false,
+            schema: |generator| generator.subschema_for::<V::Object>(),
+            rules: Box::new(Typed {
+                strategy,
+                schema: type_of::<V::Stored>(),
+            }),
+            form: Some(Served {
+                stored_as: (
+                    <V::Stored as Resource>::GROUP.to_owned(),
+                    <V::Stored as Resource>::URL_PATH_SEGMENT.to_owned(),
+                ),
+                form: Box::new(TypedForm {
+                    version,
+                    schema: type_of::<V::Object>(),
+                }),
+            }),
+        }
+    }
+
+    /// Group and plural of the row that stores its objects: usually its own.
+    pub fn stored_as(&self) -> (&str, &str) {
+        match &self.form {
+            Some(served) => (&served.stored_as.0, &served.stored_as.1),
+            None => (&self.names.group, &self.names.plural),
+        }
+    }
+
+    /// Decodes what a client sent; the object is of the stored type.
+    ///
+    /// # Errors
+    /// As [`decode::decode`].
+    pub fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
+        match &self.form {
+            Some(served) => served.form.decode(json),
+            None => self.rules.decode(json),
+        }
+    }
+
+    /// Appends a stored object as clients of this row see it, `resourceVersion` included.
+    ///
+    /// # Errors
+    /// 500 if the stored object is broken.
+    pub fn write_json(&self, entry: &Entry, out: &mut Vec<u8>) -> ApiResult<()> {
+        let Some(served) = &self.form else {
+            entry.write_json(out);
+            return Ok(());
+        };
+        let shown = served.form.show(&entry.value).map_err(ApiError::internal)?;
+        Entry::new(entry.key.clone(), entry.revision, shown.into()).write_json(out);
+        Ok(())
+    }
+
+    /// A stored object as clients of this row see it.
+    ///
+    /// # Errors
+    /// As [`write_json`](Self::write_json).
+    pub fn json(&self, entry: &Entry) -> ApiResult<Vec<u8>> {
+        let mut out = Vec::new();
+        self.write_json(entry, &mut out)?;
+        Ok(out)
+    }
+
+    /// What the rules call a field that clients of this row select by; `None` for one
+    /// that they cannot.
+    pub fn field_label<'a>(&'a self, label: &'a str) -> Option<&'a str> {
+        if matches!(label, "metadata.name" | "metadata.namespace") {
+            return Some(label);
+        }
+        let own = self.form.as_ref().and_then(|s| s.form.field_labels());
+        match own {
+            Some(labels) => labels
+                .iter()
+                .find(|(here, _)| *here == label)
+                .map(|(_, stored)| *stored),
+            None => self.rules.field_labels().contains(&label).then_some(label),
         }
     }
 
@@ -190,6 +302,23 @@ impl Kind {
     }
 }
 
+fn names_of<T: k8s_openapi::Resource>(singular: &str, namespaced: bool) -> Names {
+    Names {
+        group: T::GROUP.to_owned(),
+        version: T::VERSION.to_owned(),
+        kind: T::KIND.to_owned(),
+        plural: T::URL_PATH_SEGMENT.to_owned(),
+        singular: singular.to_owned(),
+        short: Vec::new(),
+        categories: Vec::new(),
+        namespaced,
+    }
+}
+
+fn type_of<T: k8s_openapi::Resource>() -> Option<TypeId> {
+    types().lookup_gvk(T::GROUP, T::VERSION, T::KIND)
+}
+
 /// A [`Strategy`] with its type forgotten; see there for what the methods mean.
 #[allow(missing_docs)] // each mirrors the Strategy method of its name
 pub trait Rules: Send + Sync {
@@ -199,10 +328,25 @@ pub trait Rules: Send + Sync {
     fn default(&self, object: &mut dyn AnyObject);
     fn prepare_for_create(&self, object: &mut dyn AnyObject);
     fn validate(&self, object: &dyn AnyObject) -> ErrorList;
+    fn validate_create(&self, object: &dyn AnyObject) -> ErrorList;
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    fn prepare_for_part_update(
+        &self,
+        part: Subresource,
+        new: &mut dyn AnyObject,
+        old: &dyn AnyObject,
+    );
+    fn validate_part_update(
+        &self,
+        part: Subresource,
+        new: &dyn AnyObject,
+        old: &dyn AnyObject,
+    ) -> ErrorList;
+    fn renamed(&self, object: &mut dyn AnyObject, before: &str);
+    fn default_propagation(&self) -> Option<Propagation>;
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
@@ -266,6 +410,10 @@ impl<S: Strategy> Rules for Typed<S> {
         self.strategy.validate(self.of(object))
     }
 
+    fn validate_create(&self, object: &dyn AnyObject) -> ErrorList {
+        self.strategy.validate_create(self.of(object))
+    }
+
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
         self.strategy
             .prepare_for_update(self.of_mut(new), self.of(old));
@@ -283,6 +431,34 @@ impl<S: Strategy> Rules for Typed<S> {
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
         self.strategy
             .validate_status_update(self.of(new), self.of(old))
+    }
+
+    fn prepare_for_part_update(
+        &self,
+        part: Subresource,
+        new: &mut dyn AnyObject,
+        old: &dyn AnyObject,
+    ) {
+        self.strategy
+            .prepare_for_part_update(part, self.of_mut(new), self.of(old));
+    }
+
+    fn validate_part_update(
+        &self,
+        part: Subresource,
+        new: &dyn AnyObject,
+        old: &dyn AnyObject,
+    ) -> ErrorList {
+        self.strategy
+            .validate_part_update(part, self.of(new), self.of(old))
+    }
+
+    fn renamed(&self, object: &mut dyn AnyObject, before: &str) {
+        self.strategy.renamed(self.of_mut(object), before);
+    }
+
+    fn default_propagation(&self) -> Option<Propagation> {
+        self.strategy.default_propagation()
     }
 
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {

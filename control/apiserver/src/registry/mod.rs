@@ -11,6 +11,7 @@ pub mod object;
 pub mod options;
 pub mod strategy;
 pub mod table;
+pub mod version;
 
 mod create;
 mod delete;
@@ -160,7 +161,7 @@ impl Registry {
                 names.kind, names.version, names.kind
             ))
         };
-        let (object, findings) = resource.kind.rules.decode(json).map_err(cannot)?;
+        let (object, findings) = resource.kind.decode(json).map_err(cannot)?;
         match validation {
             FieldValidation::Ignore => Ok((object, Vec::new())),
             FieldValidation::Strict if !findings.is_empty() => Err(cannot(format!(

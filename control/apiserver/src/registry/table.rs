@@ -9,7 +9,7 @@ use crate::kinds;
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{Binding, Finalize, Log, Scale, Status};
-    vec![
+    let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
@@ -32,24 +32,34 @@ pub fn builtin() -> Vec<Kind> {
             true,
         )
         .short(&["sa"]),
-        Kind::new(kinds::event::EventStrategy, "event", true)
-            .short(&["ev"])
-            .create_on_update(),
         Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
             true,
         ),
-        Kind::new(kinds::deployment::DeploymentStrategy, "deployment", true)
-            .short(&["deploy"])
-            .in_all()
-            .with(&[Status, Scale]),
-        Kind::new(kinds::replica_set::ReplicaSetStrategy, "replicaset", true)
-            .short(&["rs"])
-            .in_all()
-            .with(&[Status, Scale]),
-    ]
+        Kind::new(
+            kinds::replication_controller::ReplicationControllerStrategy,
+            "replicationcontroller",
+            true,
+        )
+        .short(&["rc"])
+        .in_all()
+        .with(&[Status, Scale]),
+        Kind::new(
+            kinds::pod_template::PodTemplateStrategy,
+            "podtemplate",
+            true,
+        ),
+    ];
+    let groups = [
+        kinds::apps::rows(),
+        kinds::autoscaling::rows(),
+        kinds::batch::rows(),
+        kinds::event::rows(),
+    ];
+    rows.extend(groups.into_iter().flatten());
+    rows
 }
 
 /// All kinds, found by group, version and plural.

@@ -10,6 +10,7 @@ mod entry;
 mod feed;
 mod images;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +59,9 @@ impl ObjectKey {
 
 /// The prefix of all objects of a kind, with a slash at its end.
 pub(crate) fn prefix(kind: &Kind) -> String {
-    let group = if kind.names.group.is_empty() {
-        "core"
-    } else {
-        &kind.names.group
-    };
-    format!("{ROOT}{group}/{}/", kind.names.plural)
+    let (group, plural) = kind.stored_as();
+    let group = if group.is_empty() { "core" } else { group };
+    format!("{ROOT}{group}/{plural}/")
 }
 
 /// A write whose precondition no longer held.
@@ -98,11 +96,27 @@ impl Storage {
         kinds: &[Arc<Kind>],
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        let caches: Vec<Arc<ResourceCache>> = kinds
+        let own: HashMap<String, Arc<ResourceCache>> = kinds
             .iter()
-            .map(|kind| Arc::new(ResourceCache::new(kind.clone())))
+            .filter(|kind| kind.form.is_none())
+            .map(|kind| (prefix(kind), Arc::new(ResourceCache::new(kind.clone()))))
             .collect();
-        let reached = feed::start(store.clone(), caches.clone(), shutdown).await?;
+        // A row that shows the objects of another one reads that one's cache.
+        let caches = kinds
+            .iter()
+            .map(|kind| {
+                own.get(&prefix(kind)).cloned().ok_or_else(|| {
+                    let names = &kind.names;
+                    ApiError::internal(format!(
+                        "nothing stores the {} of {}",
+                        names.plural,
+                        names.api_version()
+                    ))
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let fed = own.into_values().collect();
+        let reached = feed::start(store.clone(), fed, shutdown).await?;
         Ok(Storage {
             leadership: store.leadership(),
             store,
