@@ -51,20 +51,6 @@ impl FieldSelector {
         Ok(FieldSelector { terms })
     }
 
-    /// The same conditions on the fields that `stored` calls otherwise.
-    ///
-    /// # Errors
-    /// The first field that `stored` does not know.
-    pub fn renamed(mut self, stored: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        for term in &mut self.terms {
-            match stored(&term.field) {
-                Some(name) => term.field = name,
-                None => return Err(std::mem::take(&mut term.field)),
-            }
-        }
-        Ok(self)
-    }
-
     /// The conditions in their order.
     pub fn terms(&self) -> &[FieldTerm] {
         &self.terms

@@ -71,7 +71,7 @@ impl Ord for Version<'_> {
     }
 }
 
-/// All discovery documents, made once: they are small, and the table of kinds is fixed.
+/// All discovery documents of one state of the table: they are small.
 pub struct Discovery {
     aggregated: BTreeMap<&'static str, Document>,
     classic: BTreeMap<String, Document>,
@@ -81,7 +81,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Makes the documents for a table of kinds.
-    pub fn new(kinds: &[Arc<Kind>]) -> Self {
+    pub fn new<'k>(kinds: impl Iterator<Item = &'k Arc<Kind>>) -> Self {
         let mut groups: Groups<'_> = BTreeMap::new();
         for kind in kinds {
             let names = &kind.names;

@@ -303,7 +303,7 @@ pub fn respond(
         }
         match accepted.form {
             Form::Metadata => partial::write(entry, &mut out)?,
-            _ => resource.kind.write_json(entry, &mut out)?,
+            _ => entry.write_json(&mut out),
         }
     }
     out.extend_from_slice(b"]}");

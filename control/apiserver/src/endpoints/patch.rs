@@ -105,7 +105,7 @@ pub async fn patch(
     let done = registry
         .update(resource, key, part, &options, |_, entry| {
             let original: Value =
-                serde_json::from_slice(&resource.kind.json(entry)?).map_err(ApiError::internal)?;
+                serde_json::from_slice(&entry.json()).map_err(ApiError::internal)?;
             let patched = patch.apply(original)?;
             let json = serde_json::to_vec(&patched).map_err(ApiError::internal)?;
             let (object, findings) = registry.decode(resource, &json, options.validation)?;

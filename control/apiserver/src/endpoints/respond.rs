@@ -79,7 +79,7 @@ pub fn object(
         Form::Object => {
             let api_version = names.api_version();
             let gvk = (api_version.as_str(), names.kind.as_str());
-            encoded(status, accepted.encoding, gvk, resource.kind.json(entry)?)
+            encoded(status, accepted.encoding, gvk, entry.json())
         }
         Form::Metadata => {
             let json = partial::object(entry)?;

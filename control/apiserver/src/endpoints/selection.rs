@@ -31,11 +31,16 @@ impl Selection {
             Some(text) => FieldSelector::parse(text).map_err(|e| bad("field", text, &e))?,
             None => FieldSelector::everything(),
         };
-        let fields = fields
-            .renamed(|label| kind.field_label(label).map(str::to_owned))
-            .map_err(|label| {
-                ApiError::bad_request(format!("field label not supported: {label}"))
-            })?;
+        for term in fields.terms() {
+            let known = matches!(term.field.as_str(), "metadata.name" | "metadata.namespace")
+                || kind.rules.field_labels().contains(&term.field.as_str());
+            if !known {
+                return Err(ApiError::bad_request(format!(
+                    "field label not supported: {}",
+                    term.field
+                )));
+            }
+        }
         Ok(Selection {
             namespace: namespace.map(str::to_owned),
             labels,

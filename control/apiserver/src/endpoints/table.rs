@@ -120,7 +120,7 @@ impl<'a> Writer<'a> {
             }
             IncludeObject::Object => {
                 self.out.extend_from_slice(br#","object":"#);
-                self.resource.kind.write_json(entry, &mut self.out)?;
+                entry.write_json(&mut self.out);
             }
         }
         self.out.push(b'}');

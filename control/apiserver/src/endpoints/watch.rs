@@ -227,6 +227,10 @@ impl Stream {
                     if !none {
                         continue;
                     }
+                    if self.cache.is_closed() {
+                        // The definition of the kind is gone or another one: the client comes back to that.
+                        return None;
+                    }
                 }
             }
             let bookmark_at = if self.bookmarks {
@@ -266,11 +270,9 @@ impl Stream {
             (true, false) => EventType::Deleted,
             (false, false) => return,
         };
-        // The frames that watchers share show the object as it is stored.
-        let as_stored = self.kind.form.is_none();
         let made = match (self.accepted.form, self.accepted.encoding) {
-            (Form::Object, Encoding::Json) if as_stored => change.frame(event).map(Ok),
-            (Form::Object, Encoding::Protobuf) if as_stored => {
+            (Form::Object, Encoding::Json) => change.frame(event).map(Ok),
+            (Form::Object, Encoding::Protobuf) => {
                 change.protobuf_frame(event, |entry| self.try_show(event.name(), entry))
             }
             _ => change
@@ -301,16 +303,10 @@ impl Stream {
         };
         let encoding = self.accepted.encoding;
         match (self.accepted.form, encoding) {
-            (Form::Object, Encoding::Json) if self.kind.form.is_none() => Ok(frame(event, entry)),
-            (Form::Object, Encoding::Json) => Ok(wrap_json(event, &self.kind.json(entry)?)),
+            (Form::Object, Encoding::Json) => Ok(frame(event, entry)),
             (Form::Object, Encoding::Protobuf) => {
                 let names = &self.kind.names;
-                protobuf::frame(
-                    event,
-                    &names.api_version(),
-                    &names.kind,
-                    &self.kind.json(entry)?,
-                )
+                protobuf::frame(event, &names.api_version(), &names.kind, &entry.json())
             }
             (Form::Metadata, _) => {
                 let object = partial::object(entry)?;

@@ -1,5 +1,9 @@
-//! A row of the table of kinds: names, scope, subresources, rules.
+//! A served kind: names, scope, subresources, rules.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use euston_api::field::ErrorList;
 use euston_api::names::NameRule;
 use euston_protobuf::Message;
@@ -8,11 +12,9 @@ use serde_json::Value;
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
 use super::options::Propagation;
-use super::strategy::{Column, Fields, Scale, Strategy};
+use super::strategy::{ColumnOf, Scale, Strategy};
 use super::version::{Form, TypedForm, Version};
-use crate::error::{ApiError, Result as ApiResult};
 use crate::schema::{TypeId, types};
-use crate::storage::Entry;
 
 /// What hangs below an object's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,28 +133,27 @@ pub const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// Adds a kind's JSON schema to the generator and refers to it.
+pub type Documentation =
+    Arc<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema + Send + Sync>;
+
+/// What field selectors see of an object: (`spec.nodeName`, `node-1`).
+pub type FieldValues = Vec<(Cow<'static, str>, String)>;
+
 /// A registered kind.
 pub struct Kind {
     /// How it is called.
     pub names: Names,
+    /// Group and plural of the row that stores its objects, if that is another group's.
+    pub stored_as: Option<(String, String)>,
     /// What hangs below it.
     pub subresources: Vec<Subresource>,
     /// True if PUT of an absent object creates it.
     pub create_on_update: bool,
     /// Its JSON schema, for OpenAPI.
-    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    pub schema: Documentation,
     /// What is particular to it.
     pub rules: Box<dyn Rules>,
-    /// How its objects look, if another row stores them.
-    pub form: Option<Served>,
-}
-
-/// What a row is that shows the objects of another one.
-pub struct Served {
-    /// Group and plural of the row that stores them.
-    pub stored_as: (String, String),
-    /// How they look here.
-    pub form: Box<dyn Form>,
 }
 
 impl Kind {
@@ -162,17 +163,12 @@ impl Kind {
         S: Strategy,
         S::Object: k8s_openapi::Resource + schemars::JsonSchema,
     {
-        Kind {
-            names: names_of::<S::Object>(singular, namespaced),
-            subresources: Vec::new(),
-            create_on_update: false,
-            schema: |generator| generator.subschema_for::<S::Object>(),
-            rules: Box::new(Typed {
-                strategy,
-                schema: type_of::<S::Object>(),
-            }),
+        let rules = Typed {
+            strategy,
+            schema: type_of::<S::Object>(),
             form: None,
-        }
+        };
+        Kind::of::<S::Object>(singular, namespaced, Box::new(rules))
     }
 
     /// A row that shows, in another version or group, the objects that the row of the
@@ -185,84 +181,47 @@ impl Kind {
         V::Stored: k8s_openapi::Resource,
     {
         use k8s_openapi::Resource;
+        let schema = type_of::<V::Object>();
+        let rules = Typed {
+            strategy,
+            schema: type_of::<V::Stored>(),
+            form: Some(Box::new(TypedForm { version, schema })),
+        };
+        let mut kind = Kind::of::<V::Object>(singular, namespaced, Box::new(rules));
+        let group = <V::Stored as Resource>::GROUP.to_owned();
+        let plural = <V::Stored as Resource>::URL_PATH_SEGMENT.to_owned();
+        kind.stored_as = Some((group, plural));
+        kind
+    }
+
+    fn of<T>(singular: &str, namespaced: bool, rules: Box<dyn Rules>) -> Self
+    where
+        T: k8s_openapi::Resource + schemars::JsonSchema,
+    {
         Kind {
-            names: names_of::<V::Object>(singular, namespaced),
+            names: Names {
+                group: T::GROUP.to_owned(),
+                version: T::VERSION.to_owned(),
+                kind: T::KIND.to_owned(),
+                plural: T::URL_PATH_SEGMENT.to_owned(),
+                singular: singular.to_owned(),
+                short: Vec::new(),
+                categories: Vec::new(),
+                namespaced,
+            },
+            stored_as: None,
             subresources: Vec::new(),
             create_on_update: false,
-            schema: |generator| generator.subschema_for::<V::Object>(),
-            rules: Box::new(Typed {
-                strategy,
-                schema: type_of::<V::Stored>(),
-            }),
-            form: Some(Served {
-                stored_as: (
-                    <V::Stored as Resource>::GROUP.to_owned(),
-                    <V::Stored as Resource>::URL_PATH_SEGMENT.to_owned(),
-                ),
-                form: Box::new(TypedForm {
-                    version,
-                    schema: type_of::<V::Object>(),
-                }),
-            }),
+            schema: Arc::new(|generator| generator.subschema_for::<T>()),
+            rules,
         }
     }
 
-    /// Group and plural of the row that stores its objects: usually its own.
+    /// Group and plural that its objects are stored under: usually its own.
     pub fn stored_as(&self) -> (&str, &str) {
-        match &self.form {
-            Some(served) => (&served.stored_as.0, &served.stored_as.1),
+        match &self.stored_as {
+            Some((group, plural)) => (group, plural),
             None => (&self.names.group, &self.names.plural),
-        }
-    }
-
-    /// Decodes what a client sent; the object is of the stored type.
-    ///
-    /// # Errors
-    /// As [`decode::decode`].
-    pub fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
-        match &self.form {
-            Some(served) => served.form.decode(json),
-            None => self.rules.decode(json),
-        }
-    }
-
-    /// Appends a stored object as clients of this row see it, `resourceVersion` included.
-    ///
-    /// # Errors
-    /// 500 if the stored object is broken.
-    pub fn write_json(&self, entry: &Entry, out: &mut Vec<u8>) -> ApiResult<()> {
-        let Some(served) = &self.form else {
-            entry.write_json(out);
-            return Ok(());
-        };
-        let shown = served.form.show(&entry.value).map_err(ApiError::internal)?;
-        Entry::new(entry.key.clone(), entry.revision, shown.into()).write_json(out);
-        Ok(())
-    }
-
-    /// A stored object as clients of this row see it.
-    ///
-    /// # Errors
-    /// As [`write_json`](Self::write_json).
-    pub fn json(&self, entry: &Entry) -> ApiResult<Vec<u8>> {
-        let mut out = Vec::new();
-        self.write_json(entry, &mut out)?;
-        Ok(out)
-    }
-
-    /// What the rules call a field that clients of this row select by; `None` for one
-    /// that they cannot.
-    pub fn field_label<'a>(&'a self, label: &'a str) -> Option<&'a str> {
-        if matches!(label, "metadata.name" | "metadata.namespace") {
-            return Some(label);
-        }
-        let own = self.form.as_ref().and_then(|s| s.form.field_labels());
-        match own {
-            Some(labels) => labels
-                .iter()
-                .find(|(here, _)| *here == label)
-                .map(|(_, stored)| *stored),
-            None => self.rules.field_labels().contains(&label).then_some(label),
         }
     }
 
@@ -302,19 +261,6 @@ impl Kind {
     }
 }
 
-fn names_of<T: k8s_openapi::Resource>(singular: &str, namespaced: bool) -> Names {
-    Names {
-        group: T::GROUP.to_owned(),
-        version: T::VERSION.to_owned(),
-        kind: T::KIND.to_owned(),
-        plural: T::URL_PATH_SEGMENT.to_owned(),
-        singular: singular.to_owned(),
-        short: Vec::new(),
-        categories: Vec::new(),
-        namespaced,
-    }
-}
-
 fn type_of<T: k8s_openapi::Resource>() -> Option<TypeId> {
     types().lookup_gvk(T::GROUP, T::VERSION, T::KIND)
 }
@@ -328,11 +274,149 @@ pub trait Rules: Send + Sync {
     fn default(&self, object: &mut dyn AnyObject);
     fn prepare_for_create(&self, object: &mut dyn AnyObject);
     fn validate(&self, object: &dyn AnyObject) -> ErrorList;
-    fn validate_create(&self, object: &dyn AnyObject) -> ErrorList;
+    fn validate_create(&self, _object: &dyn AnyObject) -> ErrorList {
+        ErrorList::new()
+    }
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    fn prepare_for_part_update(
+        &self,
+        _part: Subresource,
+        _new: &mut dyn AnyObject,
+        _old: &dyn AnyObject,
+    ) {
+    }
+    fn validate_part_update(
+        &self,
+        _part: Subresource,
+        _new: &dyn AnyObject,
+        _old: &dyn AnyObject,
+    ) -> ErrorList {
+        ErrorList::new()
+    }
+    fn renamed(&self, _object: &mut dyn AnyObject, _before: &str) {}
+    fn default_propagation(&self) -> Option<Propagation> {
+        None
+    }
+    fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
+    fn has_generation(&self) -> bool;
+    fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
+    fn fields(&self, object: &dyn AnyObject) -> FieldValues;
+    fn field_labels(&self) -> Vec<&str>;
+    fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64>;
+    fn mark_terminating(&self, object: &mut dyn AnyObject);
+    fn holds_deletion(&self, object: &dyn AnyObject) -> bool;
+    fn columns(&self) -> Vec<ColumnOf<'_>>;
+    fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value>;
+    fn scale(&self, object: &dyn AnyObject) -> Option<Scale>;
+    fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
+
+    /// The bytes to store: the object in the version that its kind is stored in.
+    ///
+    /// # Errors
+    /// As [`AnyObject::to_json`].
+    fn encode(&self, object: &dyn AnyObject) -> serde_json::Result<Vec<u8>> {
+        object.to_json()
+    }
+
+    /// What is served of stored bytes where it differs from them: another version, defaults
+    /// that came after the write. Called once for each write and served version, by the caches'
+    /// one writer: must be quick. Bytes that make no sense to it are served as they are.
+    fn present(&self, _stored: &Bytes) -> Option<Bytes> {
+        None
+    }
+}
+
+struct Typed<S: Strategy> {
+    strategy: S,
+    /// The object's row in the table of types.
+    schema: Option<TypeId>,
+    /// How objects look here, if that is not as they are stored.
+    form: Option<Box<dyn Form<S::Object>>>,
+}
+
+impl<S: Strategy> Typed<S> {
+    fn of<'a>(&self, object: &'a dyn AnyObject) -> &'a S::Object {
+        // A kind only ever meets objects that it decoded itself.
+        object
+            .as_any()
+            .downcast_ref()
+            .expect("an object meets its own kind's strategy")
+    }
+
+    fn of_mut<'a>(&self, object: &'a mut dyn AnyObject) -> &'a mut S::Object {
+        object
+            .as_any_mut()
+            .downcast_mut()
+            .expect("an object meets its own kind's strategy")
+    }
+}
+
+impl<S: Strategy> Rules for Typed<S> {
+    fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
+        if let Some(form) = &self.form {
+            return form.decode(json);
+        }
+        let (object, findings) = decode::decode::<S::Object>(json, self.schema)?;
+        Ok((Box::new(object), findings))
+    }
+
+    fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
+        match &self.form {
+            Some(form) => form.decode_shown(json),
+            None => Ok(Box::new(serde_json::from_slice::<S::Object>(json)?)),
+        }
+    }
+
+    fn present(&self, stored: &Bytes) -> Option<Bytes> {
+        let shown = self.form.as_ref()?.show(stored);
+        if let Err(error) = &shown {
+            tracing::error!(%error, "a stored object cannot be shown in another version");
+        }
+        shown.ok()
+    }
+
+    fn name_rule(&self) -> NameRule {
+        self.strategy.name_rule()
+    }
+
+    fn default(&self, object: &mut dyn AnyObject) {
+        self.strategy.default(self.of_mut(object));
+    }
+
+    fn prepare_for_create(&self, object: &mut dyn AnyObject) {
+        self.strategy.prepare_for_create(self.of_mut(object));
+    }
+
+    fn validate(&self, object: &dyn AnyObject) -> ErrorList {
+        self.strategy.validate(self.of(object))
+    }
+
+    fn validate_create(&self, object: &dyn AnyObject) -> ErrorList {
+        self.strategy.validate_create(self.of(object))
+    }
+
+    fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
+        self.strategy
+            .prepare_for_update(self.of_mut(new), self.of(old));
+    }
+
+    fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        self.strategy.validate_update(self.of(new), self.of(old))
+    }
+
+    fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
+        self.strategy
+            .prepare_for_status_update(self.of_mut(new), self.of(old));
+    }
+
+    fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        self.strategy
+            .validate_status_update(self.of(new), self.of(old))
+    }
+
     fn prepare_for_part_update(
         &self,
         part: Subresource,
@@ -350,15 +434,30 @@ pub trait Rules: Send + Sync {
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
-    fn fields(&self, object: &dyn AnyObject) -> Fields;
-    fn field_labels(&self) -> &'static [&'static str];
+    fn fields(&self, object: &dyn AnyObject) -> FieldValues;
+    fn field_labels(&self) -> Vec<&str>;
     fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64>;
     fn mark_terminating(&self, object: &mut dyn AnyObject);
     fn holds_deletion(&self, object: &dyn AnyObject) -> bool;
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> Vec<ColumnOf<'_>>;
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value>;
     fn scale(&self, object: &dyn AnyObject) -> Option<Scale>;
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
+
+    /// The bytes to store: the object in the version that its kind is stored in.
+    ///
+    /// # Errors
+    /// As [`AnyObject::to_json`].
+    fn encode(&self, object: &dyn AnyObject) -> serde_json::Result<Vec<u8>> {
+        object.to_json()
+    }
+
+    /// What is served of stored bytes where it differs from them: another version, defaults
+    /// that came after the write. Called once for each write and served version, by the caches'
+    /// one writer: must be quick. Bytes that make no sense to it are served as they are.
+    fn present(&self, _stored: &Bytes) -> Option<Bytes> {
+        None
+    }
 }
 
 struct Typed<S> {
@@ -473,12 +572,25 @@ impl<S: Strategy> Rules for Typed<S> {
         self.strategy.warnings(self.of(object))
     }
 
-    fn fields(&self, object: &dyn AnyObject) -> Fields {
-        self.strategy.fields(self.of(object))
+    fn fields(&self, object: &dyn AnyObject) -> FieldValues {
+        let fields = self.strategy.fields(self.of(object)).into_iter();
+        let renamed = self.form.as_ref().and_then(|f| f.field_labels());
+        match renamed {
+            None => fields.map(|(l, v)| (Cow::Borrowed(l), v)).collect(),
+            Some(names) => fields
+                .filter_map(|(label, value)| {
+                    let (here, _) = names.iter().find(|(_, stored)| *stored == label)?;
+                    Some((Cow::Borrowed(*here), value))
+                })
+                .collect(),
+        }
     }
 
-    fn field_labels(&self) -> &'static [&'static str] {
-        self.strategy.field_labels()
+    fn field_labels(&self) -> Vec<&str> {
+        match self.form.as_ref().and_then(|f| f.field_labels()) {
+            Some(names) => names.iter().map(|(here, _)| *here).collect(),
+            None => self.strategy.field_labels().to_vec(),
+        }
     }
 
     fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64> {
@@ -493,8 +605,8 @@ impl<S: Strategy> Rules for Typed<S> {
         self.strategy.holds_deletion(self.of(object))
     }
 
-    fn columns(&self) -> &'static [Column] {
-        self.strategy.columns()
+    fn columns(&self) -> Vec<ColumnOf<'_>> {
+        self.strategy.columns().to_vec()
     }
 
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value> {

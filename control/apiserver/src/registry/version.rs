@@ -1,14 +1,14 @@
 //! One stored object under several names: versions of a kind, and groups that share it.
 //!
-//! One row of the table stores the objects (the hub). The others, called versions here,
-//! have no objects of their own: what a client sends is turned into the stored type
-//! before anything looks at it, and what a client gets is turned back where it is
-//! written down. Between the two there is one type, one cache, one set of rules, so get,
-//! list, watch, patch and delete are the same for all of them. Follows
-//! <https://kubernetes.io/docs/reference/using-api/#api-groups> and the hub of
-//! `k8s.io/apimachinery/pkg/conversion`, with a stored version in its place.
+//! One row of the table is of the type that is stored. The others, called versions here,
+//! are of types of their own: what a client sends through one is turned into the stored
+//! type before any rule looks at it, and what it gets is turned back
+//! ([`Rules::present`](super::kind::Rules::present)). So there is one type, one set of rules
+//! and one place in the store, and get, list, watch, patch and delete are the same for all.
+//! Follows <https://kubernetes.io/docs/reference/using-api/#api-groups> and the hub of
+//! `k8s.io/apimachinery/pkg/conversion`, with the stored version in its place.
 
-use serde_json::Result as JsonResult;
+use bytes::Bytes;
 
 use super::decode::{self, Findings};
 use super::object::BoxObject;
@@ -22,7 +22,7 @@ use crate::schema::TypeId;
 pub trait Version: Send + Sync + 'static {
     /// What clients send and see.
     type Object: Object;
-    /// What is stored: the type of the hub's strategy.
+    /// What is stored: the type of the strategy.
     type Stored: Object;
 
     /// What is stored for what a client sent.
@@ -31,49 +31,58 @@ pub trait Version: Send + Sync + 'static {
     /// What a client sees of what is stored.
     fn from_stored(&self, stored: Self::Stored) -> Self::Object;
 
-    /// The field selectors of this version, each with the hub's name for it. `None` if
-    /// they are called as in the hub.
+    /// The field selectors of this version, each with the strategy's name for it. `None`
+    /// if they are called alike.
     fn field_labels(&self) -> Option<&'static [(&'static str, &'static str)]> {
         None
     }
 }
 
-/// A [`Version`] with its types forgotten. Kinds whose types are known only at run time
-/// implement it themselves.
-pub trait Form: Send + Sync {
-    /// Decodes what a client sent into an object of the stored type.
+/// A [`Version`] of a stored type `T` with its own type forgotten.
+pub(super) trait Form<T>: Send + Sync {
+    /// Decodes what a client sent.
     ///
     /// # Errors
     /// As [`decode::decode`].
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String>;
 
-    /// The JSON that a client sees of a stored object's JSON, neither with a
-    /// `resourceVersion`.
+    /// Decodes what a client is shown.
     ///
     /// # Errors
-    /// If the stored JSON is broken.
-    fn show(&self, stored: &[u8]) -> JsonResult<Vec<u8>>;
+    /// If it is not of the version's type.
+    fn decode_shown(&self, json: &[u8]) -> serde_json::Result<BoxObject>;
+
+    /// What a client is shown of a stored object.
+    ///
+    /// # Errors
+    /// If it is not of the stored type.
+    fn show(&self, stored: &[u8]) -> serde_json::Result<Bytes>;
 
     /// See [`Version::field_labels`].
     fn field_labels(&self) -> Option<&'static [(&'static str, &'static str)]>;
 }
 
-/// The [`Form`] of a [`Version`] of a built-in kind.
 pub(super) struct TypedForm<V> {
     pub(super) version: V,
     /// The row of [`Version::Object`] in the table of types.
     pub(super) schema: Option<TypeId>,
 }
 
-impl<V: Version> Form for TypedForm<V> {
+impl<V: Version> Form<V::Stored> for TypedForm<V> {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
         let (object, findings) = decode::decode::<V::Object>(json, self.schema)?;
         Ok((Box::new(self.version.to_stored(object)), findings))
     }
 
-    fn show(&self, stored: &[u8]) -> JsonResult<Vec<u8>> {
+    fn decode_shown(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
+        let object: V::Object = serde_json::from_slice(json)?;
+        Ok(Box::new(self.version.to_stored(object)))
+    }
+
+    fn show(&self, stored: &[u8]) -> serde_json::Result<Bytes> {
         let stored: V::Stored = serde_json::from_slice(stored)?;
-        serde_json::to_vec(&self.version.from_stored(stored))
+        let shown = self.version.from_stored(stored);
+        serde_json::to_vec(&shown).map(Bytes::from)
     }
 
     fn field_labels(&self) -> Option<&'static [(&'static str, &'static str)]> {
