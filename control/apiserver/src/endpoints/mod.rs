@@ -5,6 +5,7 @@ mod binding;
 mod body;
 mod discovery;
 mod documents;
+mod eviction;
 mod list;
 mod log;
 mod negotiate;
@@ -378,6 +379,9 @@ impl Call<'_> {
             }
             ("create", Some(Subresource::Binding)) => {
                 binding::bind(registry, resource, key, headers, query, body).await
+            }
+            ("create", Some(Subresource::Eviction)) => {
+                eviction::evict(registry, resource, key, headers, query, body).await
             }
             ("update", Some(Subresource::Finalize)) => {
                 binding::finalize(registry, resource, key, headers, query, body).await

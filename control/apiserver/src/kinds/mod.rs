@@ -23,6 +23,7 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod pod_template;
+pub mod policy;
 pub mod replica_set;
 pub mod replication_controller;
 pub mod secret;

@@ -17,7 +17,9 @@ use crate::storage::ResourceCache;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
+    use Subresource::{
+        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status,
+    };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
@@ -28,7 +30,7 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
-            .with(&[Status, Binding, Log]),
+            .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
@@ -66,6 +68,7 @@ pub fn builtin() -> Vec<Kind> {
         kinds::autoscaling::rows(),
         kinds::batch::rows(),
         kinds::event::rows(),
+        kinds::policy::rows(),
     ];
     rows.extend(groups.into_iter().flatten());
     rows

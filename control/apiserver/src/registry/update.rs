@@ -57,7 +57,10 @@ impl Precondition {
     }
 
     /// Says how `object` at `revision` differs from what the client believes.
-    pub(super) fn check(
+    ///
+    /// # Errors
+    /// 409 if it does; 400 for a version that is none.
+    pub fn check(
         &self,
         resource: Resource<'_>,
         object: &dyn AnyObject,
