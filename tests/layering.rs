@@ -42,9 +42,15 @@ const ARROWS: &[Arrow] = &[
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
     ),
     (
+        "euston-custom",
+        &["euston-api"],
+        "what a definition says of its objects is decided without I/O",
+    ),
+    (
         "euston-apiserver",
         &[
             "euston-api",
+            "euston-custom",
             "euston-protobuf",
             "euston-tls",
             "euston-images",

@@ -11,4 +11,3 @@ pub mod owners;
 pub mod quantity;
 pub mod selector;
 pub mod time;
-pub mod versions;

@@ -1,13 +1,12 @@
 //! What is served: aggregated and classic discovery, the version.
 //! Follows <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
-use euston_api::versions;
+use euston_custom::definition::sorted_versions;
 use euston_protobuf::envelope;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
@@ -52,25 +51,6 @@ impl Document {
     }
 }
 
-/// The kinds of each group, by version.
-type Groups<'a> = BTreeMap<&'a str, BTreeMap<Version<'a>, Vec<&'a Kind>>>;
-
-/// A version; the one that clients should prefer is the least.
-#[derive(PartialEq, Eq)]
-struct Version<'a>(&'a str);
-
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Version<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        versions::by_priority(self.0, other.0)
-    }
-}
-
 /// All discovery documents of one state of the table: they are small.
 pub struct Discovery {
     aggregated: BTreeMap<&'static str, Document>,
@@ -82,13 +62,13 @@ pub struct Discovery {
 impl Discovery {
     /// Makes the documents for a table of kinds.
     pub fn new<'k>(kinds: impl Iterator<Item = &'k Arc<Kind>>) -> Self {
-        let mut groups: Groups<'_> = BTreeMap::new();
+        let mut groups: BTreeMap<&str, BTreeMap<&str, Vec<&Kind>>> = BTreeMap::new();
         for kind in kinds {
             let names = &kind.names;
             groups
                 .entry(&names.group)
                 .or_default()
-                .entry(Version(&names.version))
+                .entry(&names.version)
                 .or_default()
                 .push(kind);
         }
@@ -106,7 +86,8 @@ impl Discovery {
         );
         let mut api_groups = Vec::new();
         for (group, versions) in &groups {
-            for (Version(version), kinds) in versions {
+            let order = sorted_versions(versions.keys().copied());
+            for (version, kinds) in versions {
                 let (path, group_version) = if group.is_empty() {
                     (format!("/api/{version}"), (*version).to_owned())
                 } else {
@@ -120,9 +101,9 @@ impl Discovery {
             if group.is_empty() {
                 continue;
             }
-            let listed: Vec<Value> = versions
-                .keys()
-                .map(|Version(v)| json!({ "groupVersion": format!("{group}/{v}"), "version": v }))
+            let listed: Vec<Value> = order
+                .iter()
+                .map(|v| json!({ "groupVersion": format!("{group}/{v}"), "version": v }))
                 .collect();
             let api_group = json!({
                 "kind": "APIGroup",
@@ -236,13 +217,15 @@ fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
     })
 }
 
-fn aggregated(groups: &[(&&str, &BTreeMap<Version<'_>, Vec<&Kind>>)]) -> Value {
+fn aggregated(groups: &[(&&str, &BTreeMap<&str, Vec<&Kind>>)]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
-                .map(|(Version(version), kinds)| {
+            let order = sorted_versions(versions.keys().copied());
+            let versions: Vec<Value> = order
+                .into_iter()
+                .filter_map(|version| Some((version, versions.get(version)?)))
+                .map(|(version, kinds)| {
                     let resources: Vec<Value> =
                         kinds.iter().map(|k| aggregated_resource(k)).collect();
                     json!({ "version": version, "resources": resources, "freshness": "Current" })

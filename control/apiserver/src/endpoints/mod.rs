@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::registry::kind::Subresource;
+use crate::registry::kind::{Closed, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
@@ -182,6 +182,15 @@ impl Api {
                 action.name,
                 &why,
             ));
+        }
+        match &resource.kind.closed {
+            Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
+            Some(Closed::ToCreation(why)) if verb == "create" => {
+                let mut error = not_allowed();
+                error.message.clone_from(why);
+                return Err(error);
+            }
+            _ => {}
         }
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {

@@ -24,8 +24,8 @@ pub(super) fn merged(base: &Value, patch: &Value) -> Value {
 /// What the object becomes when it is created.
 pub(super) fn created<S: Strategy>(strategy: &S, value: &Value) -> S::Object {
     let mut object: S::Object = object(value);
-    strategy.prepare_for_create(&mut object);
     strategy.default(&mut object);
+    strategy.prepare_for_create(&mut object);
     object
 }
 
@@ -51,8 +51,8 @@ pub(super) fn check_create<S: Strategy>(strategy: &S, value: &Value, expected: &
 pub(super) fn check_update<S: Strategy>(strategy: &S, old: &Value, new: &Value, expected: &[&str]) {
     let old = created(strategy, old);
     let mut updated: S::Object = object(new);
-    strategy.prepare_for_update(&mut updated, &old);
     strategy.default(&mut updated);
+    strategy.prepare_for_update(&mut updated, &old);
     let mut errors = strategy.validate(&updated);
     errors.extend(strategy.validate_update(&updated, &old));
     compare(new, &errors, expected);

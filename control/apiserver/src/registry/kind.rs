@@ -93,6 +93,8 @@ pub struct Names {
     pub version: String,
     /// `Deployment`
     pub kind: String,
+    /// `DeploymentList`
+    pub list_kind: String,
     /// `deployments`
     pub plural: String,
     /// `deployment`
@@ -154,6 +156,19 @@ pub struct Kind {
     pub schema: Documentation,
     /// What is particular to it.
     pub rules: Box<dyn Rules>,
+    /// What cannot be done with it for now.
+    pub closed: Option<Closed>,
+    /// For a custom kind, the store's key of its definition: without it nothing is created.
+    pub guard: Option<String>,
+}
+
+/// Why something cannot be done with a kind, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// New objects.
+    ToCreation(String),
+    /// Anything.
+    ToAll(String),
 }
 
 impl Kind {
@@ -203,6 +218,7 @@ impl Kind {
                 group: T::GROUP.to_owned(),
                 version: T::VERSION.to_owned(),
                 kind: T::KIND.to_owned(),
+                list_kind: format!("{}List", T::KIND),
                 plural: T::URL_PATH_SEGMENT.to_owned(),
                 singular: singular.to_owned(),
                 short: Vec::new(),
@@ -213,6 +229,8 @@ impl Kind {
             subresources: Vec::new(),
             create_on_update: false,
             schema: Arc::new(|generator| generator.subschema_for::<T>()),
+            closed: None,
+            guard: None,
             rules,
         }
     }
@@ -243,6 +261,13 @@ impl Kind {
     #[must_use]
     pub fn in_all(mut self) -> Self {
         self.names.categories.push("all".to_owned());
+        self
+    }
+
+    /// Listed by `kubectl get CATEGORY`.
+    #[must_use]
+    pub fn in_category(mut self, category: &str) -> Self {
+        self.names.categories.push(category.to_owned());
         self
     }
 
@@ -279,6 +304,12 @@ pub trait Rules: Send + Sync {
     }
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    /// Everything wrong with an update, the object by itself included.
+    fn validate_step(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        let mut errors = self.validate(new);
+        errors.extend(self.validate_update(new, old));
+        errors
+    }
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn prepare_for_part_update(

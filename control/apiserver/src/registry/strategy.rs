@@ -102,9 +102,10 @@ pub type Fields = Vec<(&'static str, String)>;
 
 /// The rules of one kind. Methods are pure: no I/O, no clock, no randomness.
 ///
-/// Order on create: [`prepare_for_create`](Strategy::prepare_for_create), [`default`](Strategy::default),
-/// [`validate`](Strategy::validate), [`validate_create`](Strategy::validate_create). On update: [`prepare_for_update`](Strategy::prepare_for_update),
-/// `default`, `validate`, [`validate_update`](Strategy::validate_update). On a status update:
+/// Order on create: [`default`](Strategy::default), [`prepare_for_create`](Strategy::prepare_for_create),
+/// [`validate`](Strategy::validate), [`validate_create`](Strategy::validate_create). On update: `default`,
+/// [`prepare_for_update`](Strategy::prepare_for_update), `validate`,
+/// [`validate_update`](Strategy::validate_update). On a status update:
 /// [`prepare_for_status_update`](Strategy::prepare_for_status_update),
 /// [`validate_status_update`](Strategy::validate_status_update). On an update of another part:
 /// [`prepare_for_part_update`](Strategy::prepare_for_part_update), `default`, `validate`,

@@ -84,8 +84,6 @@ impl Strategy for DaemonSetStrategy {
 
     fn prepare_for_update(&self, new: &mut DaemonSet, old: &DaemonSet) {
         new.status.clone_from(&old.status);
-        // With its defaults, so that what a client left out is no change.
-        self.default(new);
         let changed = new.spec.template != old.spec.template;
         let was = template_generation(old).unwrap_or(1);
         set_template_generation(new, if changed { was.saturating_add(1) } else { was });
@@ -347,8 +345,8 @@ mod tests {
         let check = |spec: Value, expected: &str, bumps: bool| {
             let old = created(&DaemonSetStrategy, &set(json!({})));
             let mut new: DaemonSet = object(&set(spec.clone()));
-            DaemonSetStrategy.prepare_for_update(&mut new, &old);
             DaemonSetStrategy.default(&mut new);
+            DaemonSetStrategy.prepare_for_update(&mut new, &old);
             let annotations = new.metadata.annotations.clone().unwrap();
             assert_eq!(annotations[TEMPLATE_GENERATION], expected, "{spec}");
             assert_eq!(

@@ -3,17 +3,15 @@
 
 use euston_api::field::{ErrorList, Path};
 use euston_api::int_or_percent::{validate_at_most_all, validate_non_negative};
-use euston_api::{names, selector};
+use euston_api::selector;
 use jiff::Timestamp;
 use k8s_openapi::api::policy::v1::{
     PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
-use crate::kinds::cells;
+use crate::kinds::{cells, conditions};
 use crate::registry::strategy::{AGE, Column, NAME, Strategy};
 
 const POLICIES: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
@@ -54,8 +52,7 @@ impl Strategy for BudgetStrategy {
             return errors;
         };
         let path = Path::new("status");
-        let conditions = status.conditions.as_deref().unwrap_or_default();
-        validate_conditions(conditions, &path.child("conditions"), &mut errors);
+        conditions::validate(status.conditions.as_deref(), &mut errors);
         for (field, count) in [
             ("disruptionsAllowed", status.disruptions_allowed),
             ("currentHealthy", status.current_healthy),
@@ -126,29 +123,6 @@ fn validate_spec(spec: &PodDisruptionBudgetSpec, path: &Path, errors: &mut Error
     {
         let path = path.child("unhealthyPodEvictionPolicy");
         errors.not_supported(path, policy, &POLICIES);
-    }
-}
-
-/// Conditions of the common form. Follows `ValidateConditions` of apimachinery.
-fn validate_conditions(conditions: &[Condition], path: &Path, errors: &mut ErrorList) {
-    const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
-    let mut seen = BTreeSet::new();
-    for (index, condition) in conditions.iter().enumerate() {
-        let path = path.index(index);
-        let kind = &condition.type_;
-        if !seen.insert(kind) {
-            errors.duplicate(path.child("type"), kind);
-        }
-        errors.invalid_each(&path.child("type"), kind, names::qualified_name(kind));
-        let status = condition.status.as_str();
-        if !STATUSES.contains(&status) {
-            errors.not_supported(path.child("status"), status, &STATUSES);
-        }
-        let generation = condition.observed_generation.unwrap_or_default();
-        errors.non_negative(path.child("observedGeneration"), generation);
-        if condition.reason.is_empty() {
-            errors.required(path.child("reason"), "");
-        }
     }
 }
 

@@ -19,18 +19,23 @@ pub(super) fn is_manual(job: &Job) -> bool {
 }
 
 /// Adds what is missing. What the client has set otherwise stays, and is refused by
-/// [`validate_generated`].
+/// [`validate_generated`]. Labels that the Job has from its template it has from then on.
 pub(super) fn generate(job: &mut Job) {
     let name = job.metadata.name.clone().unwrap_or_default();
     let uid = job.metadata.uid.clone().unwrap_or_default();
     let spec = job.spec.get_or_insert_default();
     let meta = spec.template.metadata.get_or_insert_default();
     let labels = meta.labels.get_or_insert_default();
+    let mine = job.metadata.labels.get_or_insert_default();
+    let same = mine == labels;
     let all = NAMES.map(|key| (key, &name)).into_iter();
     for (key, value) in all.chain(UIDS.map(|key| (key, &uid))) {
         labels
             .entry(key.to_owned())
             .or_insert_with(|| value.clone());
+    }
+    if same {
+        mine.clone_from(labels);
     }
     let selector = spec.selector.get_or_insert_default();
     let selected = selector.match_labels.get_or_insert_default();

@@ -434,8 +434,8 @@ fn check_change(spec: Value, status: Value, change: Value, expected: &[&str]) {
     let old = stored(spec, status);
     let new = merged(&old, &change);
     let (old, mut updated): (Job, Job) = (object(&old), object(&new));
-    JobStrategy.prepare_for_update(&mut updated, &old);
     JobStrategy.default(&mut updated);
+    JobStrategy.prepare_for_update(&mut updated, &old);
     let mut errors = JobStrategy.validate(&updated);
     errors.extend(JobStrategy.validate_update(&updated, &old));
     crate::kinds::testing::compare(&new, &errors, expected);
