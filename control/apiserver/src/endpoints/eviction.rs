@@ -86,12 +86,11 @@ async fn once(
     let pod = pod_of(resource, &entry)?;
     // A precondition that fails must not cost a disruption.
     check(resource, deletion, &pod, &entry)?;
-    let mut need = Need::Nothing;
     let mut exact = eviction::may_become_healthy(&pod);
     if !eviction::is_past_budgets(&pod) {
         exact = false;
         if let Some((budgets, budget)) = budget_of(registry, key, &pod)? {
-            need = eviction::need(&pod, &budget.1);
+            let need = eviction::need(&pod, &budget.1);
             exact = need == Need::Unready;
             if need == Need::Disruption {
                 let uid = budget.1.metadata.uid.clone();
