@@ -7,6 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use euston_access::User;
 use euston_tls::HttpsClient;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -17,7 +19,7 @@ use crate::error::{ApiError, Result};
 use crate::registry::Registry;
 use crate::registry::table::{Table, builtin};
 use crate::storage::Storage;
-use crate::{bootstrap, upkeep};
+use crate::{bootstrap, custom, upkeep};
 
 /// What an API server is made of.
 pub struct Config {
@@ -52,7 +54,8 @@ impl ApiServer {
         let table = Arc::new(Table::new(storage.attach(kinds).await?));
         let cache = |group: &str, plural: &str| {
             table
-                .cache_of(group, plural)
+                .row_of(group, plural)
+                .map(|row| row.cache)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
         let keys_url = match config.advertise {
@@ -65,7 +68,21 @@ impl ApiServer {
         let plugins = admission::plugins(&access, cache)?;
         let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
         let registry = Arc::new(Registry::new(table.clone(), storage, admission));
+        let (group, _, plural) = custom::DEFINITIONS;
+        let definitions = table
+            .row_of(group, plural)
+            .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))?;
         bootstrap::run(&registry, config.advertise).await?;
+        let mut follower = custom::Follower::new(registry.clone(), definitions.clone());
+        if let Err(error) = follower.catch_up().await {
+            tracing::warn!(%error, "custom resources cannot be served yet; trying again soon");
+        }
+        tokio::spawn(follower.run(config.shutdown.clone()));
+        tokio::spawn(custom::keep(
+            registry.clone(),
+            definitions,
+            config.shutdown.clone(),
+        ));
         let api = Api::new(
             registry.clone(),
             access,
@@ -91,6 +108,8 @@ impl ApiServer {
     /// A client of this API in the same process: no socket, no TLS, everything else alike. Without a name it is
     /// whoever its requests say: by a token, or nobody.
     pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let agent = user.rsplit(':').next().unwrap_or_default();
+        let agent = HeaderValue::from_str(agent).unwrap_or(HeaderValue::from_static("euston"));
         let groups = groups.iter().map(|&g| g.to_owned());
         let user = (!user.is_empty()).then(|| Arc::new(User::known(user, groups)));
         let router = self.router.clone();
@@ -100,6 +119,11 @@ impl ApiServer {
             if let Some(user) = user.clone() {
                 request.extensions_mut().insert(user);
             }
+            // Who owns what it writes is told by this where it says nothing else.
+            request
+                .headers_mut()
+                .entry(USER_AGENT)
+                .or_insert_with(|| agent.clone());
             router.oneshot(request)
         });
         kube::Client::new(service, "default")

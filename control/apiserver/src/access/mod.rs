@@ -63,9 +63,12 @@ impl Access {
     /// The store's; 500 if a kind is missing that decisions are made from.
     pub async fn start(table: &Table, storage: &Storage, keys_url: String) -> Result<Self> {
         let cache = |(group, plural): (&str, &str)| {
-            table.cache_of(group, plural).ok_or_else(|| {
-                ApiError::internal(format!("the kind {plural}.{group} is not registered"))
-            })
+            table
+                .row_of(group, plural)
+                .map(|row| row.cache)
+                .ok_or_else(|| {
+                    ApiError::internal(format!("the kind {plural}.{group} is not registered"))
+                })
         };
         let sources = DECIDING
             .iter()
@@ -75,7 +78,7 @@ impl Access {
         Ok(Access {
             policy: Derived::new(sources),
             nodes: Derived::new(vec![cache(("", "pods"))?]),
-            volumes: table.cache_of("", "persistentvolumes"),
+            volumes: table.row_of("", "persistentvolumes").map(|row| row.cache),
             tokens: Tokens::start(table, storage, keys_url).await?,
         })
     }

@@ -93,7 +93,7 @@ impl Tokens {
         let make = || SigningKey::generate().map_err(ApiError::internal);
         let pkcs8 = storage.once("serviceaccounts", make).await?;
         let cache = |plural: &str| {
-            let cache = table.cache_of("", plural);
+            let cache = table.row_of("", plural).map(|row| row.cache);
             cache.ok_or_else(|| ApiError::internal(format!("no kind {plural}")))
         };
         Ok(Tokens {

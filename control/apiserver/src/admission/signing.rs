@@ -11,6 +11,7 @@ use super::plugin::{Plugin, Request};
 use crate::access::Access;
 use crate::error::Result;
 use crate::registry::Part;
+use crate::registry::kind::Subresource;
 use crate::registry::object::AnyObject;
 
 /// Says who asks, and who may approve, sign and attest.
@@ -47,7 +48,9 @@ fn check(access: &Access, by: &User, request: &Request<'_>, new: &dyn AnyObject)
     let asked = new.as_any().downcast_ref::<CertificateSigningRequest>();
     let (verb, signer) = match (asked, request.part) {
         (Some(asked), _) if request.creates() => return subject(request, new, asked),
-        (Some(asked), Part::Approval) => ("approve", asked.spec.signer_name.as_str()),
+        (Some(asked), Part::Of(Subresource::Approval)) => {
+            ("approve", asked.spec.signer_name.as_str())
+        }
         (Some(asked), Part::Status) => ("sign", asked.spec.signer_name.as_str()),
         _ => match attested(new) {
             Some(signer) => ("attest", signer),

@@ -1,10 +1,12 @@
 //! HTTP: a request comes in, a verb of the registry is called, a response goes out.
 //! A file per verb; none of them knows a kind.
 
+mod apply;
 mod binding;
 mod body;
 mod discovery;
 mod documents;
+mod eviction;
 mod list;
 mod log;
 mod negotiate;
@@ -39,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::error::{ApiError, Result};
-use crate::registry::kind::Subresource;
+use crate::registry::kind::{Closed, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
@@ -210,6 +212,20 @@ impl Api {
         if !resource.kind.is_stored() && target.name.is_none() && verb != "create" {
             return Err(not_allowed());
         }
+        match &resource.kind.closed {
+            Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
+            Some(Closed::ToCreation(why)) if verb == "create" => {
+                let mut error = not_allowed();
+                error.message.clone_from(why);
+                return Err(error);
+            }
+            _ => {}
+        }
+        // Applying creates what is not there.
+        let may_create = verb == "patch"
+            && target
+                .actions("create", &query)
+                .all(|action| self.access.may(user, &Asked::Resource(action)));
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
             return Err(ApiError::no_such_path());
@@ -260,6 +276,7 @@ impl Api {
             method,
             headers,
             query: &query,
+            may_create,
         };
         // Boxed: the largest of the verbs' futures would otherwise sit in every request's.
         let work: BoxFuture<'_, Result<Response>> = Box::pin(call.answer(&target, body));
@@ -339,6 +356,8 @@ struct Call<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     query: &'a Query,
+    /// A patch may create what is not there.
+    may_create: bool,
 }
 
 impl Call<'_> {
@@ -400,19 +419,22 @@ impl Call<'_> {
             ..
         } = self;
         let registry = &api.registry;
-        let part = match self.sub {
-            Some(Subresource::Status) => Part::Status,
-            Some(Subresource::Approval) => Part::Approval,
-            _ => Part::Main,
-        };
+        let part = Part::at(self.sub);
         match (self.verb, self.sub) {
-            ("get", None | Some(Subresource::Status | Subresource::Approval)) => {
+            ("get", sub) if sub.is_none_or(Subresource::is_part) => {
                 api.get(resource, key, headers, query).await
             }
-            ("update", None | Some(Subresource::Status | Subresource::Approval)) => {
+            ("update", sub) if sub.is_none_or(Subresource::is_part) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
             }
-            ("patch", None | Some(Subresource::Status | Subresource::Approval)) => {
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) && apply::is_apply(headers) => {
+                let may_create = self.may_create;
+                apply::apply(
+                    registry, resource, key, part, headers, query, body, may_create,
+                )
+                .await
+            }
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await
             }
             ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
@@ -425,6 +447,9 @@ impl Call<'_> {
             }
             ("create", Some(Subresource::Token)) => {
                 token::create(registry, resource, key, headers, query, body, &api.access).await
+            }
+            ("create", Some(Subresource::Eviction)) => {
+                eviction::evict(registry, resource, key, headers, query, body).await
             }
             ("update", Some(Subresource::Finalize)) => {
                 binding::finalize(registry, resource, key, headers, query, body).await

@@ -23,7 +23,7 @@ pub async fn answer(
     request: Body,
     access: &Access,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(headers, query, "CreateOptions")?;
     let accepted = negotiate::accepted(headers, resource.kind)?;
     let names = &resource.kind.names;
     let body = body::read_object(headers, request, names.gvk()).await?;

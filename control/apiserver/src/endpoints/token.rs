@@ -27,7 +27,7 @@ pub async fn create(
     request: Body,
     access: &Access,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(headers, query, "CreateOptions")?;
     let gvk = ("authentication.k8s.io", "v1", "TokenRequest");
     let body = body::read_object(headers, request, gvk).await?;
     let (mut asked, _) = decode::<TokenRequest>(&body.json, None).map_err(|e| {

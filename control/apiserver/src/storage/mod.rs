@@ -11,6 +11,7 @@ mod entry;
 mod feed;
 mod images;
 mod once;
+mod owners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use cache::{Change, EventType, ResourceCache, WatchCursor};
 pub use derived::{Derive, Derived};
 pub use entry::Entry;
 pub use images::ImageCatalog;
+pub use owners::{Parts, join, split};
 
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
@@ -61,12 +63,9 @@ impl ObjectKey {
 
 /// The prefix of all objects of a kind, with a slash at its end.
 pub(crate) fn prefix(kind: &Kind) -> String {
-    let group = if kind.names.group.is_empty() {
-        "core"
-    } else {
-        &kind.names.group
-    };
-    format!("{ROOT}{group}/{}/", kind.names.plural)
+    let (group, plural) = kind.stored_as();
+    let group = if group.is_empty() { "core" } else { group };
+    format!("{ROOT}{group}/{plural}/")
 }
 
 /// A write whose precondition no longer held.
@@ -258,6 +257,22 @@ impl Storage {
         } else {
             Err(Moved)
         })
+    }
+
+    /// Removes everything that is stored of a kind, whatever it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, kind: &Kind) -> Result<()> {
+        let txn = Txn {
+            success: vec![Op::Delete {
+                range: KeyRange::prefix(prefix(kind)),
+                prev_kv: false,
+            }],
+            ..Txn::default()
+        };
+        self.store.txn(txn).await?;
+        Ok(())
     }
 
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below

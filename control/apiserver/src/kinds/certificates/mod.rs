@@ -179,7 +179,6 @@ impl Strategy for CertificateSigningRequestStrategy {
             let why = "may not specify a duration less than 600 seconds (10 minutes)";
             errors.invalid(path.child("expirationSeconds"), seconds, why);
         }
-        validate_conditions(request, &mut errors);
         errors
     }
 
@@ -213,8 +212,9 @@ impl Strategy for CertificateSigningRequestStrategy {
         stamp(new, old);
     }
 
-    fn prepare_for_approval(
+    fn prepare_for_part_update(
         &self,
+        _approval: Subresource,
         new: &mut CertificateSigningRequest,
         old: &CertificateSigningRequest,
     ) {
@@ -245,6 +245,15 @@ impl Strategy for CertificateSigningRequestStrategy {
             errors.invalid(path, "<certificate data>", why);
         }
         errors
+    }
+
+    fn validate_part_update(
+        &self,
+        _approval: Subresource,
+        new: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> ErrorList {
+        self.validate_status_update(new, old)
     }
 
     fn field_labels(&self) -> &'static [&'static str] {

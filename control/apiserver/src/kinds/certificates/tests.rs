@@ -71,7 +71,7 @@ fn approval_and_signature_have_their_own_doors() {
     let all: CertificateSigningRequest = object(&merged(&good(), &wanted));
 
     let mut approved = all.clone();
-    strategy.prepare_for_approval(&mut approved, &old);
+    strategy.prepare_for_part_update(Subresource::Approval, &mut approved, &old);
     assert!(has(&approved, APPROVED) && certificate(&approved).is_none());
     assert!(conditions(&approved)[0].last_transition_time.is_some());
 
