@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
 
 mod bad_input;
+mod deletion;
 mod every_kind;
+mod garbage;
 mod list_and_watch;
+mod list_rules;
+mod methods;
 mod protobuf;
 mod raw;
+mod watch_rules;

@@ -28,7 +28,7 @@ pub async fn bind(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(query, "CreateOptions")?;
     let body = body::read_object(headers, request, ("", "v1", "Binding")).await?;
     let (binding, _) = decode::<Binding>(&body.json, None).map_err(|e| {
         ApiError::bad_request(format!(
@@ -116,7 +116,7 @@ pub async fn finalize(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(query, "UpdateOptions")?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);
     let (mut object, _) = registry.decode(resource, &body.json, validation)?;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::delivery;
 use super::negotiate::{self, Encoding};
 use super::protobuf;
 use crate::error::{ApiError, Result};
@@ -40,9 +41,13 @@ pub async fn read(body: Body) -> Result<Bytes> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES_MAX)),
-        Err(error) => Err(ApiError::bad_request(format!(
-            "the body of the request could not be read to its end: {error}"
-        ))),
+        Err(error) => Err(delivery::own_error(error.as_ref())
+            .cloned()
+            .unwrap_or_else(|| {
+                ApiError::bad_request(format!(
+                    "the body of the request could not be read to its end: {error}"
+                ))
+            })),
     }
 }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, Encoding};
 use super::{protobuf, respond};
-use crate::registry::kind::{Kind, VERBS};
+use crate::registry::kind::Kind;
 
 /// The Kubernetes version whose API this is.
 pub const GIT_VERSION: &str = concat!("v1.37.0+euston-", env!("CARGO_PKG_VERSION"));
@@ -183,7 +183,7 @@ fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
             "singularName": names.singular,
             "namespaced": names.namespaced,
             "kind": names.kind,
-            "verbs": VERBS,
+            "verbs": kind.verbs,
         });
         if !names.short.is_empty() {
             resource["shortNames"] = json!(names.short);
@@ -255,7 +255,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
         "responseKind": response_kind(own),
         "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular,
-        "verbs": VERBS,
+        "verbs": kind.verbs,
     });
     if !names.short.is_empty() {
         resource["shortNames"] = json!(names.short);

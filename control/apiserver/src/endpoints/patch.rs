@@ -93,7 +93,7 @@ pub async fn patch(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(query, "PatchOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let names = &resource.kind.names;
     let patch = Patch::read(

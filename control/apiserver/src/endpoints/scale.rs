@@ -82,7 +82,7 @@ pub async fn set(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(query, "UpdateOptions")?;
     let patch;
     let whole: Option<Scale>;
     if method == http::Method::PATCH {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use euston_api::field::{ErrorList, Path};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http::{HeaderMap, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
 
+use super::delivery::Budget;
 use super::list::{self, ListOptions};
 use super::negotiate::{self, Accepted, Form};
 use super::request::Query;
@@ -16,22 +18,20 @@ use super::selection::Selection;
 use super::table::IncludeObject;
 use super::{body, respond};
 use crate::error::{ApiError, Result};
-use crate::registry::options::{Deletion, FieldValidation, WriteOptions, parse_dry_run};
-use crate::registry::{Part, Precondition, Registry, Resource, Saved};
+use crate::registry::options::{Deletion, WriteOptions};
+use crate::registry::{Part, Precondition, Registry, Resource, Saved, name_of};
 use crate::storage::ObjectKey;
 
 /// Deletions under way at a time for one DELETECOLLECTION; the store groups them.
 const DELETIONS_AT_ONCE: usize = 64;
 
-/// Reads the options that every write takes.
+/// Reads the options that every write takes. `kind` is how Kubernetes calls them.
 ///
 /// # Errors
-/// 400 for unknown words.
-pub fn options(query: &Query) -> Result<WriteOptions> {
-    Ok(WriteOptions {
-        dry_run: parse_dry_run(query.all("dryRun"))?,
-        validation: FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
-    })
+/// 422 for unknown words.
+pub fn options(query: &Query, kind: &str) -> Result<WriteOptions> {
+    let validation = query.get("fieldValidation").unwrap_or_default();
+    WriteOptions::parse(kind, query.all("dryRun"), validation)
 }
 
 /// The answer to a write.
@@ -68,7 +68,7 @@ pub async fn create(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = options(query)?;
+    let options = options(query, "CreateOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);
@@ -93,7 +93,7 @@ pub async fn replace(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = options(query)?;
+    let options = options(query, "UpdateOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);
@@ -101,6 +101,7 @@ pub async fn replace(
     let precondition = Precondition::of(object.as_ref());
     let updated = registry
         .update(resource, key, part, &options, |_, _| {
+            version_named(resource, name_of(key), &precondition)?;
             Ok((object.clone_box(), precondition.clone(), findings.clone()))
         })
         .await;
@@ -114,6 +115,18 @@ pub async fn replace(
         other => other?,
     };
     saved(headers, query, resource, &done)
+}
+
+/// 422 for a replacement of whatever is there, for kinds that do not allow it.
+fn version_named(resource: Resource<'_>, name: &str, precondition: &Precondition) -> Result<()> {
+    if !resource.kind.update_needs_version || precondition.resource_version.is_some() {
+        return Ok(());
+    }
+    let mut errors = ErrorList::new();
+    let path = Path::new("metadata").child("resourceVersion");
+    errors.invalid(path, 0, "must be specified for an update");
+    let names = &resource.kind.names;
+    Err(ApiError::invalid(&names.group, &names.kind, name, &errors))
 }
 
 fn absent_is_created(resource: Resource<'_>, part: Part, precondition: &Precondition) -> bool {
@@ -136,15 +149,20 @@ pub async fn delete(
     request: Body,
 ) -> Result<Response> {
     let accepted = negotiate::accepted(headers, resource.kind)?;
+    let include = IncludeObject::parse(query)?;
     let deletion = deletion(headers, query, request).await?;
     let deleted = registry.delete(resource, key, &deletion).await?;
-    // A pod comes back as an object, since clients look at its grace; other kinds
-    // that are gone are answered with a Status, as Kubernetes does.
-    if !deleted.gone || resource.kind.names.plural == "pods" {
-        let include = IncludeObject::parse(query)?;
-        return respond::object(StatusCode::OK, resource, &deleted.entry, accepted, include);
-    }
     let names = &resource.kind.names;
+    if !deleted.gone || resource.kind.answers_deleted {
+        let code = if !deleted.gone && deletion.answers_accepted {
+            StatusCode::ACCEPTED
+        } else {
+            StatusCode::OK
+        };
+        let mut response = respond::object(code, resource, &deleted.entry, accepted, include)?;
+        respond::warn(&mut response, &deleted.warnings);
+        return Ok(response);
+    }
     let status = Status {
         status: Some("Success".to_owned()),
         details: Some(StatusDetails {
@@ -156,13 +174,17 @@ pub async fn delete(
         }),
         ..Status::default()
     };
-    respond::serialized(StatusCode::OK, accepted.encoding, &status)
+    let mut response = respond::serialized(StatusCode::OK, accepted.encoding, &status)?;
+    respond::warn(&mut response, &deleted.warnings);
+    Ok(response)
 }
 
-/// DELETE of a collection: everything that the selectors match.
+/// DELETE of a collection: everything that the selectors match, or as much of it as the
+/// `limit` says.
 ///
 /// # Errors
 /// The first that a deletion met; what is gone meanwhile is no error.
+#[allow(clippy::too_many_arguments)] // what a request brings, and what its answer may hold
 pub async fn delete_collection(
     registry: &Arc<Registry>,
     resource: Resource<'_>,
@@ -170,6 +192,7 @@ pub async fn delete_collection(
     headers: &HeaderMap,
     query: &Query,
     request: Body,
+    budget: &Budget,
 ) -> Result<Response> {
     let accepted = Accepted {
         form: Form::Object,
@@ -193,7 +216,7 @@ pub async fn delete_collection(
         }
     }
     drop(running);
-    list::respond(resource, &page, accepted, IncludeObject::default())
+    list::respond(resource, page, accepted, IncludeObject::default(), budget)
 }
 
 async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<Deletion> {
@@ -207,12 +230,11 @@ async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<D
     };
     // Parameters and body say the same things; the body wins where both do.
     if options.grace_period_seconds.is_none() {
-        options.grace_period_seconds = query
-            .number("gracePeriodSeconds")?
-            .and_then(|s| i64::try_from(s).ok());
+        options.grace_period_seconds = query.integer("gracePeriodSeconds")?;
     }
     if options.propagation_policy.is_none() && options.orphan_dependents.is_none() {
         options.propagation_policy = query.get("propagationPolicy").map(str::to_owned);
+        options.orphan_dependents = query.flag_given("orphanDependents");
     }
     if options.dry_run.is_none() {
         options.dry_run = Some(query.all("dryRun").map(str::to_owned).collect());

@@ -10,6 +10,9 @@ use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
 use crate::error::{ApiError, Result};
 use crate::storage::{Entry, ObjectKey};
 
+/// Names tried for one object that leaves its name to the server (KEP-4420).
+const GENERATED_NAMES_MAX: usize = 8;
+
 impl Registry {
     /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
     ///
@@ -63,7 +66,12 @@ impl Registry {
         )?;
         let warnings = rules.warnings(object.as_ref());
 
-        for _ in 0..ATTEMPTS_MAX {
+        let attempts = if base.is_some() {
+            GENERATED_NAMES_MAX
+        } else {
+            ATTEMPTS_MAX
+        };
+        for _ in 0..attempts {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
             let value = resource.encode(&object)?;
@@ -116,6 +124,11 @@ impl Registry {
                 let name = object.meta().name.as_deref().unwrap_or_default();
                 metadata::refuse(resource, name, &errors)?;
             }
+        }
+        if base.is_some() {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            let names = &resource.kind.names;
+            return Err(ApiError::no_free_name(&names.group, &names.plural, name));
         }
         Err(ApiError::timeout(format!(
             "creating {} {:?} was overtaken {ATTEMPTS_MAX} times by other writes; try again",

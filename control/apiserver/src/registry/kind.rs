@@ -106,14 +106,38 @@ pub const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// [`VERBS`] of a kind whose objects are deleted one by one.
+const VERBS_ONE_BY_ONE: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+
+/// What becomes of what an object owns when it goes (`DefaultGarbageCollectionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// They go too.
+    Deleted,
+    /// They stay: so it was when the kind was new, and clients count on it.
+    Orphaned,
+    /// Objects of this kind own nothing, whatever a client asks for.
+    None,
+}
+
 /// A registered kind.
 pub struct Kind {
     /// How it is called.
     pub names: Names,
     /// What hangs below it.
     pub subresources: Vec<Subresource>,
+    /// The verbs that it answers, as discovery lists them.
+    pub verbs: &'static [&'static str],
     /// True if PUT of an absent object creates it.
     pub create_on_update: bool,
+    /// True if PUT must name the version that it replaces.
+    pub update_needs_version: bool,
+    /// True if DELETE is answered with the object as it last was, and not with a Status.
+    pub answers_deleted: bool,
+    /// What becomes of what an object owns, where neither client nor object says so.
+    pub dependents: Dependents,
     /// Its JSON schema, for OpenAPI.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
     /// What is particular to it.
@@ -141,7 +165,11 @@ impl Kind {
         Kind {
             names,
             subresources: Vec::new(),
+            verbs: VERBS,
             create_on_update: false,
+            update_needs_version: false,
+            answers_deleted: false,
+            dependents: Dependents::Deleted,
             schema: |generator| generator.subschema_for::<S::Object>(),
             rules: Box::new(Typed {
                 strategy,
@@ -179,6 +207,34 @@ impl Kind {
     #[must_use]
     pub fn with(mut self, subresources: &[Subresource]) -> Self {
         self.subresources = subresources.to_vec();
+        self
+    }
+
+    /// PUT must name the version that it replaces.
+    #[must_use]
+    pub fn update_needs_version(mut self) -> Self {
+        self.update_needs_version = true;
+        self
+    }
+
+    /// DELETE is answered with the object as it last was.
+    #[must_use]
+    pub fn answers_deleted(mut self) -> Self {
+        self.answers_deleted = true;
+        self
+    }
+
+    /// Objects are deleted one by one alone.
+    #[must_use]
+    pub fn one_by_one(mut self) -> Self {
+        self.verbs = VERBS_ONE_BY_ONE;
+        self
+    }
+
+    /// What becomes of what an object owns, where nobody says so.
+    #[must_use]
+    pub fn dependents(mut self, dependents: Dependents) -> Self {
+        self.dependents = dependents;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::kind::{Kind, Subresource};
+use super::kind::{Dependents, Kind, Subresource};
 use crate::kinds;
 
 /// The kinds that this server was built with.
@@ -12,6 +12,7 @@ pub fn builtin() -> Vec<Kind> {
     vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
+            .one_by_one()
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
@@ -19,23 +20,31 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
+            .answers_deleted()
             .with(&[Status, Binding, Log]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
+            .create_on_update()
+            .answers_deleted()
             .with(&[Status]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
             "serviceaccount",
             true,
         )
-        .short(&["sa"]),
+        .short(&["sa"])
+        .update_needs_version()
+        .answers_deleted(),
         Kind::new(kinds::event::EventStrategy, "event", true)
             .short(&["ev"])
-            .create_on_update(),
-        Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
+            .create_on_update()
+            .dependents(Dependents::None),
+        Kind::new(kinds::lease::LeaseStrategy, "lease", true)
+            .create_on_update()
+            .update_needs_version(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
