@@ -155,8 +155,9 @@ async fn a_list_stands_for_the_moment_that_version_match_and_limit_say() {
         ),
         (format!("resourceVersion={future}&limit=1"), too_large()),
     ];
-    join_all(cases.iter().map(|(query, expect)| async {
-        let got = raw::get(&plane.client, &format!("{MAPS}?{query}")).await;
+    let client = &plane.client;
+    join_all(cases.iter().map(|(query, expect)| async move {
+        let got = raw::get(client, &format!("{MAPS}?{query}")).await;
         check(query, &got, expect);
         if let Error(504, ..) = expect {
             let details = &got.body["details"];

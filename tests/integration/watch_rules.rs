@@ -74,9 +74,10 @@ async fn a_watch_begins_where_it_is_asked_to() {
             "! .",
         ),
     ];
+    let client = &plane.client;
     join_all(cases.iter().map(|(query, expect)| async move {
         let path = format!("{MAPS}?watch=1&timeoutSeconds=1&{query}");
-        let events = raw::events(&plane.client, &path, JSON).await;
+        let events = raw::events(client, &path, JSON).await;
         assert_eq!(shown(&events), *expect, "{query}");
         for mark in events.iter().filter(|e| e["type"] == "BOOKMARK") {
             assert_eq!(mark["object"]["kind"], "ConfigMap", "{query}");

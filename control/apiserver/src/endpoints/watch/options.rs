@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn timeouts_have_bounds() {
-        let minutes = |n| Duration::from_secs(n * 60);
+        let minutes = |n: u64| Duration::from_secs(n * 60);
         for (query, least, most) in [
             ("", minutes(30), minutes(60)),
             ("timeoutSeconds=0", minutes(30), minutes(60)),
