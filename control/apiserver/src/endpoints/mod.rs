@@ -13,6 +13,7 @@ mod negotiate;
 mod partial;
 mod patch;
 mod protobuf;
+mod published;
 mod request;
 mod respond;
 mod scale;
@@ -35,13 +36,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::openapi::OpenApi;
 use crate::registry::kind::{Kind, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
 use delivery::Budget;
-use discovery::Discovery;
 use dress::Dress;
 use negotiate::Accepted;
 use request::{Query, ResourcePath};
@@ -50,6 +49,7 @@ use table::IncludeObject;
 use watch::WatchOptions;
 
 pub use discovery::GIT_VERSION;
+pub use published::Published;
 
 /// Reads under way at a time (kube-apiserver's `max-requests-inflight`); more are told
 /// to come back, so that a flood of lists cannot exhaust memory.
@@ -66,8 +66,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Everything that answers requests.
 pub struct Api {
     registry: Arc<Registry>,
-    discovery: Discovery,
-    documents: Arc<OpenApi>,
+    published: Arc<Published>,
     node_client: Option<HttpsClient>,
     reads: Semaphore,
     writes: Semaphore,
@@ -83,14 +82,8 @@ impl Api {
         node_client: Option<HttpsClient>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let kinds = registry.table().kinds();
-        let docs = kinds
-            .iter()
-            .map(|kind| documents::resource_doc(kind))
-            .collect();
         Arc::new(Api {
-            discovery: Discovery::new(kinds),
-            documents: Arc::new(OpenApi::new(docs)),
+            published: Arc::new(Published::new(registry.table().clone())),
             registry,
             node_client,
             reads: Semaphore::new(READS_MAX),
@@ -101,9 +94,9 @@ impl Api {
         })
     }
 
-    /// The documents at `/openapi`, for upkeep to trim.
-    pub fn documents(&self) -> &Arc<OpenApi> {
-        &self.documents
+    /// What is told of the kinds, for upkeep to trim.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
     }
 
     /// The routes. Images are served beside it, to those who are known.
@@ -144,9 +137,10 @@ impl Api {
         }
         let query = Query::parse(parts.uri.query());
         if path.starts_with("/openapi/") && reads {
-            return documents::respond(&self.documents, path, &parts.headers, &query).await;
+            let documents = &self.published.now().documents;
+            return documents::respond(documents, path, &parts.headers, &query).await;
         }
-        if let Some(response) = self.discovery.respond(path, &parts.headers) {
+        if let Some(response) = self.published.now().discovery.respond(path, &parts.headers) {
             return match reads {
                 true => Ok(response),
                 false => Err(read_only(path, &parts.method)),
@@ -174,10 +168,11 @@ impl Api {
         query: Query,
         body: Body,
     ) -> Result<Response> {
-        let resource = self
+        let row = self
             .registry
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
+        let resource = row.resource();
         let watching = target.name.is_none() && (target.watch || query.flag("watch"));
         let verb = target
             .verb(method, watching)

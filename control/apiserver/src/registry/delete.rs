@@ -79,11 +79,11 @@ impl Registry {
             }
             let gone = finished(resource, new.as_ref());
             let value = resource.encode(&new)?;
-            if !gone && value == entry.value {
+            if !gone && value == entry.stored() {
                 return Ok(deleted(entry, false));
             }
             if deletion.dry_run {
-                let marked = Self::dry_entry(key, value, entry.revision);
+                let marked = resource.entry(key, entry.revision, value);
                 return Ok(deleted(if gone { entry } else { marked }, gone));
             }
             let claims = if gone {
@@ -93,7 +93,7 @@ impl Registry {
             };
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(deleted(entry, gone));
             }
             if precondition.resource_version.is_some() {

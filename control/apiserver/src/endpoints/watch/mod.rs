@@ -185,6 +185,10 @@ impl Stream {
             if self.take_changes()? {
                 continue;
             }
+            if self.cache.is_closed() {
+                // The definition of the kind is gone or another one: the client comes back to that.
+                return None;
+            }
             let wake = self.next_bookmark.unwrap_or(self.end).min(self.end);
             tokio::select! {
                 changed = self.changed.changed() => changed.ok()?,
