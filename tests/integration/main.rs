@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
 
+mod abuse;
 mod bad_input;
 mod deletion;
 mod every_kind;
@@ -11,4 +12,5 @@ mod list_rules;
 mod methods;
 mod protobuf;
 mod raw;
+mod traces;
 mod watch_rules;

@@ -95,6 +95,20 @@ async fn a_slash_at_the_end_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_root_says_which_paths_there_are() {
+    let plane = ControlPlane::start().await;
+    let root = raw::get(&plane.client, "/").await;
+    let paths = root.body["paths"].as_array().unwrap();
+    for path in ["/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/version"] {
+        assert!(paths.contains(&json!(path)), "{path}: {paths:?}");
+    }
+    for path in paths {
+        let got = raw::get(&plane.client, path.as_str().unwrap()).await;
+        assert_eq!(got.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn head_is_get_without_its_body() {
     let plane = ControlPlane::start().await;
     raw::json(&plane.client, "POST", MAPS, &sample("ConfigMap", "a")).await;

@@ -140,6 +140,9 @@ impl Api {
             let documents = &self.published.now().documents;
             return documents::respond(documents, path, &parts.headers, &query).await;
         }
+        if path == "/" && reads {
+            return Ok(self.published.now().discovery.index());
+        }
         if let Some(response) = self.published.now().discovery.respond(path, &parts.headers) {
             return match reads {
                 true => Ok(response),
