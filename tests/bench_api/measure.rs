@@ -42,8 +42,18 @@ pub struct Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Row { name, per_second, p50_millis, p99_millis, bytes, .. } = self;
-        write!(f, "{name:<28}{per_second:>9.0}/s  p50 {p50_millis:>8.2} ms  p99 {p99_millis:>8.2} ms  {bytes:>9} bytes")?;
+        let Row {
+            name,
+            per_second,
+            p50_millis,
+            p99_millis,
+            bytes,
+            ..
+        } = self;
+        write!(
+            f,
+            "{name:<28}{per_second:>9.0}/s  p50 {p50_millis:>8.2} ms  p99 {p99_millis:>8.2} ms  {bytes:>9} bytes"
+        )?;
         match self.cpu_micros {
             Some(micros) => write!(f, "  {micros:>7.0} us of CPU each"),
             None => Ok(()),
@@ -69,7 +79,9 @@ impl Bench {
             at_once,
         };
         let namespace = json!({ "metadata": { "name": NAMESPACE } }).to_string();
-        bench.call(0, "POST", "/api/v1/namespaces", namespace).await?;
+        bench
+            .call(0, "POST", "/api/v1/namespaces", namespace)
+            .await?;
         Ok(bench)
     }
 
@@ -80,7 +92,13 @@ impl Bench {
     }
 
     /// Sends one request and reads the answer; its length.
-    async fn call(&self, by: usize, method: &str, path: &str, body: String) -> anyhow::Result<usize> {
+    async fn call(
+        &self,
+        by: usize,
+        method: &str,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<usize> {
         let content_type = match method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
@@ -93,12 +111,19 @@ impl Bench {
             .body(Body::from(body.into_bytes()))?;
         let (status, bytes) = self.send(by, request).await?;
         if !status.is_success() {
-            bail!("{method} {path}: {status}: {}", String::from_utf8_lossy(&bytes));
+            bail!(
+                "{method} {path}: {status}: {}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
         Ok(bytes.len())
     }
 
-    async fn send(&self, by: usize, request: Request<Body>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    async fn send(
+        &self,
+        by: usize,
+        request: Request<Body>,
+    ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let what = format!("{} {}", request.method(), request.uri());
         let client = &self.clients[by % self.clients.len()];
         let work = async {
@@ -147,7 +172,10 @@ impl Bench {
             histogram.saturating_record(micros(took));
             bytes += length as u64;
         }
-        let used = self.cpu()?.zip(cpu).map(|(after, before)| after.saturating_sub(before));
+        let used = self
+            .cpu()?
+            .zip(cpu)
+            .map(|(after, before)| after.saturating_sub(before));
         Ok(row(name, begun.elapsed(), used, bytes, &histogram))
     }
 
@@ -166,7 +194,10 @@ impl Bench {
         let patch = |index: u32| {
             let path = one(index);
             let note = json!({ "metadata": { "annotations": { "note": index.to_string() } } });
-            async move { self.call(index as usize, "PATCH", &path, note.to_string()).await }
+            async move {
+                self.call(index as usize, "PATCH", &path, note.to_string())
+                    .await
+            }
         };
         Ok(vec![
             self.each("create a pod", count, create).await?,
@@ -206,7 +237,10 @@ impl Bench {
                 histogram.saturating_record(micros(begun.elapsed()));
                 bytes += answer.len() as u64;
             }
-            let used = self.cpu()?.zip(cpu).map(|(after, before)| after.saturating_sub(before));
+            let used = self
+                .cpu()?
+                .zip(cpu)
+                .map(|(after, before)| after.saturating_sub(before));
             rows.push(row(&name, start.elapsed(), used, bytes, &histogram));
         }
         Ok(rows)
@@ -219,7 +253,10 @@ impl Bench {
         eprintln!("bench-api: {name}");
         let client = Client::try_from(self.config.clone()).context("cannot make a client")?;
         let open = |_| {
-            let (client, path) = (client.clone(), format!("{maps}?watch=true&labelSelector=bench"));
+            let (client, path) = (
+                client.clone(),
+                format!("{maps}?watch=true&labelSelector=bench"),
+            );
             async move {
                 let request = Request::get(path).body(Body::empty())?;
                 let answer = timeout(CALL_MAX, client.send(request)).await??;
@@ -229,7 +266,9 @@ impl Bench {
                 Ok(answer.into_body())
             }
         };
-        let opened = futures::stream::iter(0..watchers).map(open).buffer_unordered(64);
+        let opened = futures::stream::iter(0..watchers)
+            .map(open)
+            .buffer_unordered(64);
         let bodies: Vec<Body> = opened.try_collect().await?;
         let (seen, mut times) = tokio::sync::mpsc::channel(4096);
         let readers: Vec<_> = bodies
@@ -260,12 +299,17 @@ impl Bench {
             self.call(0, "POST", &maps, map.to_string()).await?;
             for _ in 0..watchers {
                 let at = timeout(CALL_MAX, times.recv()).await;
-                let at = at.context("a watcher did not see a change")?.context("the watches ended")?;
+                let at = at
+                    .context("a watcher did not see a change")?
+                    .context("the watches ended")?;
                 histogram.saturating_record(micros(at.saturating_duration_since(begun)));
             }
         }
         let took = start.elapsed();
-        let used = self.cpu()?.zip(cpu).map(|(after, before)| after.saturating_sub(before));
+        let used = self
+            .cpu()?
+            .zip(cpu)
+            .map(|(after, before)| after.saturating_sub(before));
         readers.iter().for_each(tokio::task::JoinHandle::abort);
         Ok(row(&name, took, used, 0, &histogram))
     }
@@ -295,7 +339,13 @@ fn micros(time: Duration) -> u64 {
 }
 
 #[allow(clippy::cast_precision_loss)] // for people
-fn row(name: &str, took: Duration, cpu: Option<Duration>, bytes: u64, times: &Histogram<u64>) -> Row {
+fn row(
+    name: &str,
+    took: Duration,
+    cpu: Option<Duration>,
+    bytes: u64,
+    times: &Histogram<u64>,
+) -> Row {
     let count = times.len().max(1) as f64;
     Row {
         name: name.to_owned(),

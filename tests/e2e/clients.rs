@@ -19,15 +19,23 @@ fn fetched(path: &str, by: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let line = format!("NOT RUN, as {} is not here: tests/{by} gets it\n", path.display());
+    let line = format!(
+        "NOT RUN, as {} is not here: tests/{by} gets it\n",
+        path.display()
+    );
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     None
 }
 
 fn run(command: &mut Command) -> (bool, String) {
-    let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let out = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = [out.stdout, out.stderr].concat();
-    (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+    (
+        out.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
 
 /// A helm command, whether it succeeds, and what it prints.
@@ -35,25 +43,49 @@ type Step = (&'static str, bool, &'static str);
 
 /// The life of a release. `CHART` is the chart's folder, `MODE` how the manifests are applied.
 const RELEASE: &[Step] = &[
-    ("install shop CHART MODE --wait --timeout 50s", true, "STATUS: deployed"),
+    (
+        "install shop CHART MODE --wait --timeout 50s",
+        true,
+        "STATUS: deployed",
+    ),
     ("list", true, "shop-0.1.0"),
     ("status shop", true, "shop"),
     ("get values shop --all", true, "greeting: hello"),
     ("get manifest shop", true, "kind: Deployment"),
     ("get hooks shop", true, "shop-before"),
     ("test shop --timeout 50s", true, "Succeeded"),
-    ("upgrade shop CHART MODE --set greeting=hi --set replicas=2 --wait --timeout 50s", true, "REVISION: 2"),
-    ("upgrade shop CHART MODE --set broken=true", false, "spec.ports[0].port: Invalid value: 99999"),
+    (
+        "upgrade shop CHART MODE --set greeting=hi --set replicas=2 --wait --timeout 50s",
+        true,
+        "REVISION: 2",
+    ),
+    (
+        "upgrade shop CHART MODE --set broken=true",
+        false,
+        "spec.ports[0].port: Invalid value: 99999",
+    ),
     ("history shop", true, "failed"),
-    ("rollback shop 1 MODE --wait --timeout 50s", true, "Rollback was a success"),
+    (
+        "rollback shop 1 MODE --wait --timeout 50s",
+        true,
+        "Rollback was a success",
+    ),
     ("get values shop --all", true, "greeting: hello"),
-    ("upgrade shop CHART MODE --install --dry-run=server --set replicas=3", true, "REVISION: 5"),
+    (
+        "upgrade shop CHART MODE --install --dry-run=server --set replicas=3",
+        true,
+        "REVISION: 5",
+    ),
     ("history shop", true, "Rollback to 1"),
     ("uninstall shop --wait --timeout 50s", true, "uninstalled"),
     ("status shop", false, "release: not found"),
     ("uninstall shop", false, "release: not found"),
     // A second life under the same name.
-    ("upgrade shop CHART MODE --install --wait --timeout 50s", true, "STATUS: deployed"),
+    (
+        "upgrade shop CHART MODE --install --wait --timeout 50s",
+        true,
+        "STATUS: deployed",
+    ),
     ("uninstall shop --wait --timeout 50s", true, "uninstalled"),
 ];
 
@@ -81,7 +113,10 @@ fn helm_installs_upgrades_rolls_back_tests_and_uninstalls_a_chart() {
                 .env("HELM_DATA_HOME", cluster.dir.join("helm/data"));
             let (success, text) = run(&mut command);
             assert_eq!(success, *succeeds, "{mode}: helm {line}\n{text}");
-            assert!(text.contains(prints), "{mode}: helm {line}: {prints:?} is not in\n{text}");
+            assert!(
+                text.contains(prints),
+                "{mode}: helm {line}: {prints:?} is not in\n{text}"
+            );
         }
     }
 }
@@ -95,13 +130,18 @@ fn the_clients_of_python_and_node_do_what_programs_do_with_them() {
     let kubeconfig = cluster.kubeconfig();
     if let Some(python) = fetched("clients/python/bin/python", "fetch-clients.sh") {
         let mut command = Command::new(python);
-        command.arg(here("clients/client.py")).arg(&kubeconfig).arg("by-python");
+        command
+            .arg(here("clients/client.py"))
+            .arg(&kubeconfig)
+            .arg("by-python");
         let (success, text) = run(&mut command);
         assert!(success && text.contains("ok elections"), "{text}");
     }
     if let Some(node) = fetched("clients/node/node", "fetch-clients.sh") {
         let mut command = Command::new(&node);
-        command.arg(here("clients/client.mjs")).arg(node.parent().unwrap());
+        command
+            .arg(here("clients/client.mjs"))
+            .arg(node.parent().unwrap());
         command.arg(&kubeconfig).arg("by-node");
         let (success, text) = run(&mut command);
         assert!(success && text.contains("ok informer"), "{text}");

@@ -41,7 +41,8 @@ async fn a_body_that_is_a_trap_is_refused_in_a_sentence() {
     let within = |inner: String| format!(r#"{{"metadata":{{"name":"x"}},"data":{{"a":{inner}}}}}"#);
     let one = format!("{MAPS}/m");
     let copies = {
-        let mut ops = vec![json!({ "op": "add", "path": "/data", "value": { "a": "x".repeat(1000) } })];
+        let mut ops =
+            vec![json!({ "op": "add", "path": "/data", "value": { "a": "x".repeat(1000) } })];
         for i in 0..40 {
             ops.push(json!({ "op": "copy", "from": "/data", "path": format!("/data/k{i}") }));
         }
@@ -49,31 +50,158 @@ async fn a_body_that_is_a_trap_is_refused_in_a_sentence() {
     };
     let merge = "application/merge-patch+json";
     for (what, method, path, content_type, body, codes) in [
-        ("deep lists", "POST", MAPS, JSON, "[".repeat(100_000), &[400][..]),
-        ("deep closed lists", "POST", MAPS, JSON, deep("[", "]", 100_000), &[400]),
-        ("deep objects", "POST", MAPS, JSON, deep("{\"a\":", "}", 100_000), &[400]),
-        ("deep in a field", "POST", MAPS, JSON, within(deep("[", "]", 50_000)), &[400]),
-        ("deep in an unknown field", "POST", MAPS, JSON, format!(r#"{{"x":{}}}"#, deep("[", "]", 50_000)), &[400]),
-        ("a long number", "POST", MAPS, JSON, within("9".repeat(1 << 20)), &[400]),
-        ("many keys", "POST", MAPS, JSON, format!("{{{}\"z\":1}}", (0..100_000).map(|i| format!("\"k{i}\":{i},")).collect::<String>()), &[400, 422]),
-        ("one key often", "POST", MAPS, JSON, format!("{{{}\"z\":1}}", "\"k\":1,".repeat(300_000)), &[400, 422]),
-        ("many lists", "POST", MAPS, JSON, format!("[{}[]]", "[],".repeat(900_000)), &[400]),
+        (
+            "deep lists",
+            "POST",
+            MAPS,
+            JSON,
+            "[".repeat(100_000),
+            &[400][..],
+        ),
+        (
+            "deep closed lists",
+            "POST",
+            MAPS,
+            JSON,
+            deep("[", "]", 100_000),
+            &[400],
+        ),
+        (
+            "deep objects",
+            "POST",
+            MAPS,
+            JSON,
+            deep("{\"a\":", "}", 100_000),
+            &[400],
+        ),
+        (
+            "deep in a field",
+            "POST",
+            MAPS,
+            JSON,
+            within(deep("[", "]", 50_000)),
+            &[400],
+        ),
+        (
+            "deep in an unknown field",
+            "POST",
+            MAPS,
+            JSON,
+            format!(r#"{{"x":{}}}"#, deep("[", "]", 50_000)),
+            &[400],
+        ),
+        (
+            "a long number",
+            "POST",
+            MAPS,
+            JSON,
+            within("9".repeat(1 << 20)),
+            &[400],
+        ),
+        (
+            "many keys",
+            "POST",
+            MAPS,
+            JSON,
+            format!(
+                "{{{}\"z\":1}}",
+                (0..100_000)
+                    .map(|i| format!("\"k{i}\":{i},"))
+                    .collect::<String>()
+            ),
+            &[400, 422],
+        ),
+        (
+            "one key often",
+            "POST",
+            MAPS,
+            JSON,
+            format!("{{{}\"z\":1}}", "\"k\":1,".repeat(300_000)),
+            &[400, 422],
+        ),
+        (
+            "many lists",
+            "POST",
+            MAPS,
+            JSON,
+            format!("[{}[]]", "[],".repeat(900_000)),
+            &[400],
+        ),
         ("aliases of aliases", "POST", MAPS, YAML, bomb, &[400]),
         ("deep YAML", "POST", MAPS, YAML, "[".repeat(100_000), &[400]),
-        ("deep YAML blocks", "POST", MAPS, YAML, "- ".repeat(50_000), &[400]),
-        ("deep YAML maps", "POST", MAPS, YAML, "a: {".repeat(50_000), &[400]),
-        ("many documents", "POST", MAPS, YAML, "---\na: 1\n".repeat(100_000), &[400]),
-        ("a deep merge", "PATCH", &one, merge, deep("{\"a\":", "}", 100_000), &[400]),
-        ("copies of copies", "PATCH", &one, "application/json-patch+json", copies, &[413, 422]),
-        ("many operations", "PATCH", &one, "application/json-patch+json", format!("[{}{{\"op\":\"test\",\"path\":\"/a\"}}]", "{\"op\":\"remove\",\"path\":\"/x\"},".repeat(60_000)), &[400, 413, 422]),
-        ("not protobuf", "POST", MAPS, "application/vnd.kubernetes.protobuf", "k8s\0".to_owned() + &"\u{0a}\u{7f}".repeat(100_000), &[400]),
+        (
+            "deep YAML blocks",
+            "POST",
+            MAPS,
+            YAML,
+            "- ".repeat(50_000),
+            &[400],
+        ),
+        (
+            "deep YAML maps",
+            "POST",
+            MAPS,
+            YAML,
+            "a: {".repeat(50_000),
+            &[400],
+        ),
+        (
+            "many documents",
+            "POST",
+            MAPS,
+            YAML,
+            "---\na: 1\n".repeat(100_000),
+            &[400],
+        ),
+        (
+            "a deep merge",
+            "PATCH",
+            &one,
+            merge,
+            deep("{\"a\":", "}", 100_000),
+            &[400],
+        ),
+        (
+            "copies of copies",
+            "PATCH",
+            &one,
+            "application/json-patch+json",
+            copies,
+            &[413, 422],
+        ),
+        (
+            "many operations",
+            "PATCH",
+            &one,
+            "application/json-patch+json",
+            format!(
+                "[{}{{\"op\":\"test\",\"path\":\"/a\"}}]",
+                "{\"op\":\"remove\",\"path\":\"/x\"},".repeat(60_000)
+            ),
+            &[400, 413, 422],
+        ),
+        (
+            "not protobuf",
+            "POST",
+            MAPS,
+            "application/vnd.kubernetes.protobuf",
+            "k8s\0".to_owned() + &"\u{0a}\u{7f}".repeat(100_000),
+            &[400],
+        ),
         ("too much", "POST", MAPS, JSON, "x".repeat(4 << 20), &[413]),
     ] {
-        let got = timeout(PATIENCE, raw::send(&plane.client, method, path, content_type, body));
+        let got = timeout(
+            PATIENCE,
+            raw::send(&plane.client, method, path, content_type, body),
+        );
         let got = got.await.unwrap_or_else(|_| panic!("{what}: no answer"));
         assert!(codes.contains(&got.status.as_u16()), "{what}: {got:?}");
         assert_eq!(got.body["kind"], "Status", "{what}");
-        assert!(got.message().len() < 2000, "{what}: {} bytes", got.message().len());
+        assert!(
+            got.message().len() < 2000,
+            "{what}: {} bytes",
+            got.message().len()
+        );
     }
     assert_eq!(raw::get(&plane.client, MAPS).await.names(), ["m"]);
 }
@@ -101,7 +229,11 @@ async fn more_reads_than_may_be_under_way_are_told_to_come_back() {
         assert_eq!(answer.header("retry-after"), "1");
         assert_eq!(answer.body["details"]["retryAfterSeconds"], 1);
     }
-    assert_eq!(raw::get(client, MAPS).await.status, 200, "afterwards all is well");
+    assert_eq!(
+        raw::get(client, MAPS).await.status,
+        200,
+        "afterwards all is well"
+    );
 }
 
 #[tokio::test]
@@ -115,10 +247,17 @@ async fn a_thousand_watchers_see_an_event_that_is_made_once() {
             client.send(request).await.unwrap().into_body()
         }
     });
-    let watches: Vec<_> = futures::stream::iter(watches).buffer_unordered(100).collect().await;
+    let watches: Vec<_> = futures::stream::iter(watches)
+        .buffer_unordered(100)
+        .collect()
+        .await;
     raw::json(&plane.client, "POST", MAPS, &sample("ConfigMap", "m")).await;
     let first = |mut body: Body| async move {
-        let frame = timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
+        let frame = timeout(PATIENCE, body.frame())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         frame.into_data().unwrap()
     };
     let seen: Vec<Bytes> = join_all(watches.into_iter().map(first)).await;
@@ -142,13 +281,21 @@ impl Served {
         let plane = ControlPlane::start().await;
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::load_or_create(dir.path()).unwrap();
-        let server = authority.issue_server("kubernetes", &[], &loopback_sans(2)).unwrap();
+        let server = authority
+            .issue_server("kubernetes", &[], &loopback_sans(2))
+            .unwrap();
         let tls = server_config(authority.ca_pem(), &server, ClientAuth::Optional).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = plane.api.router();
-        tokio::spawn(euston_tls::serve(listener, tls, router, limits, stop.clone()));
+        tokio::spawn(euston_tls::serve(
+            listener,
+            tls,
+            router,
+            limits,
+            stop.clone(),
+        ));
         Served {
             address,
             ca: authority.ca_pem().to_owned(),
@@ -165,7 +312,10 @@ impl Served {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let name = "localhost".try_into().unwrap();
-        timeout(PATIENCE, connector.connect(name, stream)).await.unwrap().unwrap()
+        timeout(PATIENCE, connector.connect(name, stream))
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Sends bytes over HTTP/1 and reads what comes back until the server has no more to say.
@@ -181,7 +331,9 @@ impl Served {
     }
 
     async fn http2(&self) -> h2::client::SendRequest<Bytes> {
-        let (sender, connection) = h2::client::handshake(self.connect(b"h2").await).await.unwrap();
+        let (sender, connection) = h2::client::handshake(self.connect(b"h2").await)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -189,7 +341,8 @@ impl Served {
     /// Others are served.
     async fn is_well(&self) {
         let path = "/api/v1/namespaces/default";
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let answer = self.http1(request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     }
@@ -197,7 +350,10 @@ impl Served {
 
 fn status_of(answer: &str) -> (u16, Value) {
     let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body)
+        .unwrap_or_default();
     let body = serde_json::from_str(body).unwrap_or_else(|_| json!(body));
     (code.unwrap_or_else(|| panic!("{answer:?}")), body)
 }
@@ -210,16 +366,30 @@ async fn requests_over_http1_that_never_end_are_answered_or_closed() {
     };
     let served = Served::start(limits).await;
     let post = |query: &str, headers: &str, body: &str| {
-        format!("POST {MAPS}{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}\r\n{body}")
+        format!(
+            "POST {MAPS}{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}\r\n{body}"
+        )
     };
     // A body that stops coming, for which this client waits a second.
-    let stalled = served.http1(post("?timeout=1s", "content-length: 1000\r\n", "{").as_bytes()).await;
+    let stalled = served
+        .http1(post("?timeout=1s", "content-length: 1000\r\n", "{").as_bytes())
+        .await;
     let (code, body) = status_of(&stalled);
-    assert_eq!((code, &body["reason"]), (504, &json!("Timeout")), "{stalled}");
+    assert_eq!(
+        (code, &body["reason"]),
+        (504, &json!("Timeout")),
+        "{stalled}"
+    );
     // One that announces what will not be read.
-    let huge = served.http1(post("", "content-length: 1000000000000\r\n", "{").as_bytes()).await;
+    let huge = served
+        .http1(post("", "content-length: 1000000000000\r\n", "{").as_bytes())
+        .await;
     let (code, body) = status_of(&huge);
-    assert_eq!((code, &body["reason"]), (413, &json!("RequestEntityTooLarge")), "{huge}");
+    assert_eq!(
+        (code, &body["reason"]),
+        (413, &json!("RequestEntityTooLarge")),
+        "{huge}"
+    );
     // Headers without end: in number, in length, in time.
     let many: String = (0..5000).map(|i| format!("x-{i}: {i}\r\n")).collect();
     let long = format!("x-long: {}\r\n", "y".repeat(2 << 20));
@@ -230,7 +400,10 @@ async fn requests_over_http1_that_never_end_are_answered_or_closed() {
     let slow = served.http1(b"GET /version HTTP/1.1\r\nhost: loc").await;
     assert!(slow.is_empty() || slow.contains(" 408 "), "{slow}");
     let nonsense = served.http1(b"\0\0\0\0 not http at all \r\n\r\n").await;
-    assert!(nonsense.is_empty() || nonsense.contains(" 400 "), "{nonsense}");
+    assert!(
+        nonsense.is_empty() || nonsense.contains(" 400 "),
+        "{nonsense}"
+    );
     served.is_well().await;
 }
 
@@ -301,20 +474,32 @@ async fn an_http2_connection_that_is_idle_is_ended_and_a_busy_one_is_not() {
         ..ServeLimits::default()
     };
     let served = Served::start(limits).await;
-    let (sender, connection) = h2::client::handshake::<_>(served.connect(b"h2").await).await.unwrap();
+    let (sender, connection) = h2::client::handshake::<_>(served.connect(b"h2").await)
+        .await
+        .unwrap();
     let ended = tokio::spawn(connection);
     let mut sender = sender.ready().await.unwrap();
     // A watch is a request under way, for longer than the connection may idle.
-    let uri = format!("https://localhost{MAPS}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true");
-    let (answer, _) = sender.send_request(http::Request::get(uri).body(()).unwrap(), true).unwrap();
+    let uri =
+        format!("https://localhost{MAPS}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true");
+    let (answer, _) = sender
+        .send_request(http::Request::get(uri).body(()).unwrap(), true)
+        .unwrap();
     let mut body = answer.await.unwrap().into_body();
     let mut said = Vec::new();
     while let Some(piece) = timeout(PATIENCE, body.data()).await.unwrap() {
         said.extend(piece.unwrap());
     }
-    assert!(String::from_utf8_lossy(&said).contains("BOOKMARK"), "until its end");
+    assert!(
+        String::from_utf8_lossy(&said).contains("BOOKMARK"),
+        "until its end"
+    );
     drop(body);
     // `sender` still stands, so it is the server that ends it.
-    timeout(PATIENCE, ended).await.expect("the server ends it").unwrap().unwrap();
+    timeout(PATIENCE, ended)
+        .await
+        .expect("the server ends it")
+        .unwrap()
+        .unwrap();
     drop(sender);
 }

@@ -11,6 +11,7 @@ mod list_and_watch;
 mod list_rules;
 mod methods;
 mod protobuf;
+mod quotas;
 mod raw;
 mod traces;
 mod watch_rules;

@@ -99,7 +99,14 @@ async fn the_root_says_which_paths_there_are() {
     let plane = ControlPlane::start().await;
     let root = raw::get(&plane.client, "/").await;
     let paths = root.body["paths"].as_array().unwrap();
-    for path in ["/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/version"] {
+    for path in [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/apps",
+        "/apis/apps/v1",
+        "/version",
+    ] {
         assert!(paths.contains(&json!(path)), "{path}: {paths:?}");
     }
     for path in paths {

@@ -9,7 +9,7 @@ use euston_tls::HttpsClient;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::admission::{Admission, ServiceAddresses};
+use crate::admission::{self, Admission, Quotas, ServiceAddresses};
 use crate::auth::User;
 use crate::endpoints::Api;
 use crate::error::{ApiError, Result};
@@ -46,16 +46,19 @@ impl ApiServer {
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
         let storage = Storage::start(config.store, config.shutdown.clone()).await?;
+        let storage = Arc::new(storage);
         let kinds = builtin().into_iter().map(Arc::new).collect();
         let table = Arc::new(Table::new(storage.attach(kinds).await?));
-        let cache = |plural: &str| {
+        let cache = |group: &str, plural: &str| {
             table
-                .cache_of("", plural)
+                .cache_of(group, plural)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let addresses = ServiceAddresses::new(cache("services")?);
-        let admission = Admission::new(cache("namespaces")?, addresses);
-        let registry = Arc::new(Registry::new(table.clone(), Arc::new(storage), admission));
+        let addresses = ServiceAddresses::new(cache("", "services")?);
+        let quotas = Quotas::new(cache("", "resourcequotas")?, storage.clone(), table.clone());
+        let plugins = admission::plugins(cache)?;
+        let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
+        let registry = Arc::new(Registry::new(table.clone(), storage, admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(
             registry.clone(),

@@ -5,6 +5,7 @@ use euston_api::field::ErrorList;
 use super::object::BoxObject;
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
 
@@ -46,8 +47,10 @@ impl Registry {
         }
         self.storage.fresh().await?;
         let guards = self.admission.namespace(resource, object.meta())?;
-        rules.prepare_for_create(object.as_mut());
+        let request = Request::create(resource);
         rules.default(object.as_mut());
+        self.admission.mutate(&request, object.as_mut()).await?;
+        rules.prepare_for_create(object.as_mut());
         // As it was before admission gave it addresses, should another server have given out the same.
         let bare = self
             .admission
@@ -62,6 +65,9 @@ impl Registry {
             object.meta().name.as_deref().unwrap_or_default(),
             &errors,
         )?;
+        self.admission
+            .validate(&request, object.as_mut(), 0)
+            .await?;
         let warnings = rules.warnings(object.as_ref());
 
         let attempts = if base.is_some() {
@@ -73,6 +79,10 @@ impl Registry {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
             let value = resource.encode(&object)?;
+            let charged = self
+                .admission
+                .charge(&request, Some(object.as_ref()))
+                .await?;
             if options.dry_run {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
@@ -84,16 +94,13 @@ impl Registry {
                     warnings,
                 });
             }
+            let claims = reserved.claims().clone().with(charged.beside.clone());
+            let stored = value.clone();
             let written = self
                 .storage
-                .create(
-                    resource.kind,
-                    &key,
-                    value.clone(),
-                    &guards,
-                    reserved.claims(),
-                )
-                .await?;
+                .create(resource.kind, &key, stored, &guards, &claims);
+            let written = written.await?;
+            drop(charged);
             if let Ok(revision) = written {
                 let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {

@@ -10,8 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::kind::Dependents;
 use super::options::{Deletion, Propagation};
-use super::update::{Precondition, finished};
+use super::update::{Part, Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
+use crate::admission::Request;
 use crate::error::Result;
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -51,6 +52,7 @@ impl Registry {
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
             let old = resource.decode_stored(&entry)?;
             precondition.check_deletion(resource, old.as_ref(), &entry)?;
+            self.admission.delete(resource, old.as_ref())?;
             let deleted = |entry, gone| Deleted {
                 entry,
                 gone,
@@ -86,11 +88,15 @@ impl Registry {
                 let marked = resource.entry(key, entry.revision, value);
                 return Ok(deleted(if gone { entry } else { marked }, gone));
             }
+            let request = Request::update(resource, Part::Computed, old.as_ref());
+            let left = (!gone).then_some(new.as_ref());
+            let charged = self.admission.charge(&request, left).await?;
             let claims = if gone {
                 self.admission.given_up(old.as_ref())
             } else {
                 Claims::default()
             };
+            let claims = claims.with(charged.beside.clone());
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
                 let entry = resource.entry(key, revision, value);

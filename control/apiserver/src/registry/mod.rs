@@ -36,7 +36,8 @@ pub use update::{Part, Precondition};
 pub const OBJECT_BYTES_MAX: usize = 3 << 19;
 
 /// Tries of a write that others keep overtaking, before the client is told to retry.
-const ATTEMPTS_MAX: usize = 16;
+/// Several servers that write under one quota take turns at random.
+const ATTEMPTS_MAX: usize = 64;
 
 /// Which kind a request is about: its row, and what hangs off it.
 #[derive(Clone, Copy)]

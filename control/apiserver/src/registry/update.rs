@@ -7,6 +7,7 @@ use euston_api::field::ErrorList;
 use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata, name_of};
+use crate::admission::{Request, Reservation};
 use crate::error::{ApiError, Result};
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -123,7 +124,9 @@ impl Registry {
             let old = resource.decode_stored(&entry)?;
             let (new, precondition, mut warnings) = change(&old, &entry)?;
             precondition.check(resource, old.as_ref(), &entry)?;
-            let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
+            let request = Request::update(resource, part, old.as_ref());
+            let settled = self.settle(&request, new, name_of(key), entry.revision);
+            let (new, reserved) = settled.await?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
             let value = resource.encode(&new)?;
             if value == entry.stored() {
@@ -134,6 +137,8 @@ impl Registry {
                 });
             }
             let gone = finished(resource, new.as_ref());
+            let left = (!gone).then_some(new.as_ref());
+            let charged = self.admission.charge(&request, left).await?;
             if options.dry_run {
                 let entry = resource.entry(key, entry.revision, value);
                 return Ok(Saved {
@@ -143,8 +148,10 @@ impl Registry {
                 });
             }
             let ending = gone.then(|| self.admission.given_up(old.as_ref()));
-            let claims = ending.as_ref().unwrap_or(reserved.claims());
-            let written = self.write(resource, &entry, &value, gone, claims).await?;
+            let claims = ending.unwrap_or_else(|| reserved.claims().clone());
+            let claims = claims.with(charged.beside.clone());
+            let written = self.write(resource, &entry, &value, gone, &claims).await?;
+            drop(charged);
             if let Some(revision) = written {
                 let entry = resource.entry(key, revision, value);
                 return Ok(Saved {
@@ -180,14 +187,18 @@ impl Registry {
         Ok(written.ok())
     }
 
-    fn settle(
+    /// The object as it is to be stored; `at` is the revision of the old one.
+    async fn settle(
         &self,
-        resource: Resource<'_>,
-        part: Part,
+        request: &Request<'_>,
         mut new: BoxObject,
-        old: &BoxObject,
         name: &str,
-    ) -> Result<(BoxObject, crate::admission::Reservation)> {
+        at: u64,
+    ) -> Result<(BoxObject, Reservation)> {
+        let (resource, part) = (request.resource, request.part);
+        let Some(old) = request.old else {
+            return Err(ApiError::internal("an update of what is not there"));
+        };
         let rules = &resource.kind.rules;
         let mut errors = ErrorList::new();
         let given = new.meta().name.as_deref().unwrap_or_default();
@@ -202,34 +213,34 @@ impl Registry {
                 // Labels and annotations come along with a status; what else a kind keeps
                 // is its strategy's matter.
                 metadata::carry_over(new.meta_mut(), old.meta());
-                rules.prepare_for_status_update(new.as_mut(), old.as_ref());
+                rules.prepare_for_status_update(new.as_mut(), old);
                 errors.extend(metadata::validate(resource, new.meta()));
                 errors.extend(metadata::validate_update(new.meta(), old.meta()));
-                errors.extend(rules.validate_status_update(new.as_ref(), old.as_ref()));
+                errors.extend(rules.validate_status_update(new.as_ref(), old));
                 metadata::refuse(resource, name, &errors)?;
-                return Ok((new, crate::admission::Reservation::none()));
+                return Ok((new, Reservation::none()));
             }
             Part::Computed => {
                 metadata::carry_over(new.meta_mut(), old.meta());
-                return Ok((new, crate::admission::Reservation::none()));
+                return Ok((new, Reservation::none()));
             }
             Part::Main => {}
         }
         metadata::carry_over(new.meta_mut(), old.meta());
-        rules.prepare_for_update(new.as_mut(), old.as_ref());
         rules.default(new.as_mut());
-        let reserved = self
-            .admission
-            .reserve(new.as_mut(), Some(old.as_ref()), &mut errors);
-        if rules.bumps_generation(new.as_ref(), old.as_ref()) {
+        self.admission.mutate(request, new.as_mut()).await?;
+        rules.prepare_for_update(new.as_mut(), old);
+        let reserved = self.admission.reserve(new.as_mut(), Some(old), &mut errors);
+        if rules.bumps_generation(new.as_ref(), old) {
             let generation = old.meta().generation.unwrap_or(0) + 1;
             new.meta_mut().generation = Some(generation);
         }
         errors.extend(metadata::validate(resource, new.meta()));
         errors.extend(metadata::validate_update(new.meta(), old.meta()));
         errors.extend(rules.validate(new.as_ref()));
-        errors.extend(rules.validate_update(new.as_ref(), old.as_ref()));
+        errors.extend(rules.validate_update(new.as_ref(), old));
         metadata::refuse(resource, name, &errors)?;
+        self.admission.validate(request, new.as_mut(), at).await?;
         Ok((new, reserved))
     }
 }
