@@ -612,6 +612,10 @@ async fn everything_that_was_recorded_succeeds() {
             .unwrap()
             .to_owned();
         let text = answer.into_body().collect_bytes().await.unwrap();
+        if code == 415 && content_type == APPLY {
+            // Said by a server that has no server-side apply; clients then do without.
+            continue;
+        }
         let what = path.clone();
         if code >= 400 && served.contains(&about(&path)) {
             panic!("{method} {path}: {code} {}", String::from_utf8_lossy(&text));
