@@ -53,6 +53,7 @@ const RELEASE: &[Step] = &[
     ("get values shop --all", true, "greeting: hello"),
     ("get manifest shop", true, "kind: Deployment"),
     ("get hooks shop", true, "shop-before"),
+    ("get manifest shop", true, "kind: Cookie"),
     ("test shop --timeout 50s", true, "Succeeded"),
     (
         "upgrade shop CHART MODE --set greeting=hi --set replicas=2 --wait --timeout 50s",
@@ -122,7 +123,7 @@ fn helm_installs_upgrades_rolls_back_tests_and_uninstalls_a_chart() {
 }
 
 /// How Helm applies manifests.
-const MODES: &[&str] = &["--server-side=false"];
+const MODES: &[&str] = &["--server-side=false", "--server-side=true"];
 
 #[test]
 fn the_clients_of_python_and_node_do_what_programs_do_with_them() {

@@ -1,6 +1,7 @@
 //! HTTP: a request comes in, a verb of the registry is called, a response goes out.
 //! A file per verb; none of them knows a kind.
 
+mod apply;
 mod binding;
 mod body;
 mod delivery;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::registry::kind::{Kind, Subresource};
+use crate::registry::kind::{Closed, Kind, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
@@ -197,6 +198,17 @@ impl Api {
                 &why,
             ));
         }
+        match &resource.kind.closed {
+            Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
+            Some(Closed::ToCreation(why)) if verb == "create" => {
+                let mut error = not_allowed(resource.kind, &target, method);
+                error.message.clone_from(why);
+                return Err(error);
+            }
+            _ => {}
+        }
+        // Applying creates what is not there.
+        let may_create = verb == "patch" && auth::allowed(user, action.to("create"));
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
             return Err(ApiError::no_such_path());
@@ -255,6 +267,7 @@ impl Api {
             method,
             headers,
             query: &query,
+            may_create,
         };
         // Boxed: the largest of the verbs' futures would otherwise sit in every request's.
         let work: BoxFuture<'_, Result<Response>> = Box::pin(call.answer(&target, body));
@@ -339,6 +352,8 @@ struct Call<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     query: &'a Query,
+    /// A patch may create what is not there.
+    may_create: bool,
 }
 
 impl Call<'_> {
@@ -412,6 +427,13 @@ impl Call<'_> {
             }
             ("update", None | Some(Subresource::Status)) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
+            }
+            ("patch", None | Some(Subresource::Status)) if apply::is_apply(headers) => {
+                let may_create = self.may_create;
+                apply::apply(
+                    registry, resource, key, part, headers, query, body, may_create,
+                )
+                .await
             }
             ("patch", None | Some(Subresource::Status)) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await

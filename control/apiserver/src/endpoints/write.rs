@@ -7,6 +7,7 @@ use axum::response::Response;
 use euston_api::field::{ErrorList, Path};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
 
@@ -18,20 +19,56 @@ use super::selection::Selection;
 use super::table::IncludeObject;
 use super::{body, respond};
 use crate::error::{ApiError, Result};
-use crate::registry::options::{Deletion, WriteOptions};
+use crate::registry::options::{Deletion, FieldValidation, WriteOptions, parse_dry_run, refuse};
 use crate::registry::{Part, Precondition, Registry, Resource, Saved, name_of};
 use crate::storage::ObjectKey;
 
 /// Deletions under way at a time for one DELETECOLLECTION; the store groups them.
 const DELETIONS_AT_ONCE: usize = 64;
 
-/// Reads the options that every write takes. `kind` is how Kubernetes calls them.
+/// Longest name of a field manager, in characters (Kubernetes' bound).
+const MANAGER_CHARS_MAX: usize = 128;
+
+/// Reads the options that every write takes; `kind` is what Kubernetes calls them.
 ///
 /// # Errors
-/// 422 for unknown words.
-pub fn options(query: &Query, kind: &str) -> Result<WriteOptions> {
-    let validation = query.get("fieldValidation").unwrap_or_default();
-    WriteOptions::parse(kind, query.all("dryRun"), validation)
+/// 422 with every unknown word, and for a name that no manager can have.
+pub fn options(headers: &HeaderMap, query: &Query, kind: &str) -> Result<WriteOptions> {
+    let mut errors = ErrorList::new();
+    let options = WriteOptions {
+        dry_run: parse_dry_run(query.all("dryRun"), &mut errors),
+        validation: FieldValidation::parse(
+            query.get("fieldValidation").unwrap_or_default(),
+            &mut errors,
+        ),
+        manager: Some(manager(headers, query, &mut errors)),
+        subresource: "",
+    };
+    refuse(kind, &errors)?;
+    Ok(options)
+}
+
+/// Who owns what the write changes: who the client says it is, or else the first word of its
+/// user agent.
+fn manager(headers: &HeaderMap, query: &Query, errors: &mut ErrorList) -> String {
+    let Some(name) = query.get("fieldManager") else {
+        let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+        let agent = agent.and_then(|v| v.split('/').next()).unwrap_or_default();
+        let name: String = agent.chars().take(MANAGER_CHARS_MAX).collect();
+        return if name.is_empty() {
+            "unknown".to_owned()
+        } else {
+            name
+        };
+    };
+    if name.chars().count() > MANAGER_CHARS_MAX {
+        errors.too_long(Path::new("fieldManager"), MANAGER_CHARS_MAX);
+    }
+    if name.chars().any(char::is_control) {
+        let why = "should only contain printable characters";
+        errors.invalid(Path::new("fieldManager"), name, why);
+    }
+    name.to_owned()
 }
 
 /// The answer to a write.
@@ -68,7 +105,7 @@ pub async fn create(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = options(query, "CreateOptions")?;
+    let options = options(headers, query, "CreateOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);
@@ -93,7 +130,7 @@ pub async fn replace(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = options(query, "UpdateOptions")?;
+    let options = options(headers, query, "UpdateOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);

@@ -50,7 +50,8 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
             precondition.check_deletion(resource, old.as_ref(), &entry)?;
             self.admission.delete(resource, old.as_ref())?;
             let deleted = |entry, gone| Deleted {
@@ -80,7 +81,7 @@ impl Registry {
                 rules.mark_terminating(new.as_mut());
             }
             let gone = finished(resource, new.as_ref());
-            let value = resource.encode(&new)?;
+            let value = resource.seal(resource.encode(&new)?, parts.owners)?;
             if !gone && value == entry.stored() {
                 return Ok(deleted(entry, false));
             }

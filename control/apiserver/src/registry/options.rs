@@ -20,7 +20,7 @@ pub enum FieldValidation {
 
 impl FieldValidation {
     /// Reads the query parameter; a word that is none of the three becomes an error.
-    fn parse(text: &str, errors: &mut ErrorList) -> Self {
+    pub fn parse(text: &str, errors: &mut ErrorList) -> Self {
         match text {
             "Ignore" => FieldValidation::Ignore,
             "" | "Warn" => FieldValidation::Warn,
@@ -41,29 +41,17 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Unknown and duplicate fields.
     pub validation: FieldValidation,
+    /// Who owns what the write changes; `None` if nobody is to.
+    pub manager: Option<String>,
+    /// Through which subresource, where that is not the status; else empty.
+    pub subresource: &'static str,
 }
 
-impl WriteOptions {
-    /// Reads the options of a write. `kind` is how Kubernetes calls them, such as `CreateOptions`.
-    ///
-    /// # Errors
-    /// 422 with every unknown word.
-    pub fn parse<'a>(
-        kind: &str,
-        dry_run: impl Iterator<Item = &'a str>,
-        validation: &str,
-    ) -> Result<Self> {
-        let mut errors = ErrorList::new();
-        let options = WriteOptions {
-            dry_run: parse_dry_run(dry_run, &mut errors),
-            validation: FieldValidation::parse(validation, &mut errors),
-        };
-        refuse(kind, &errors)?;
-        Ok(options)
-    }
-}
-
-fn refuse(kind: &str, errors: &ErrorList) -> Result<()> {
+/// 422 for options with errors; `kind` is what Kubernetes calls them.
+///
+/// # Errors
+/// If there are any.
+pub fn refuse(kind: &str, errors: &ErrorList) -> Result<()> {
     if errors.is_empty() {
         return Ok(());
     }
@@ -142,7 +130,7 @@ impl Deletion {
 }
 
 /// True if a dry run is asked for; anything but `All` becomes an error.
-fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut ErrorList) -> bool {
+pub fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut ErrorList) -> bool {
     let values: Vec<&str> = values.collect();
     if values.iter().any(|&value| value != "All") {
         errors.not_supported(Path::new("dryRun"), &values, &["All"]);
@@ -250,21 +238,21 @@ mod tests {
     #[test]
     fn options_of_writes_name_every_unknown_word() {
         let read = |dry: &[&str], validation: &str| {
-            WriteOptions::parse("CreateOptions", dry.iter().copied(), validation)
+            let mut errors = ErrorList::new();
+            let dry_run = parse_dry_run(dry.iter().copied(), &mut errors);
+            let validation = FieldValidation::parse(validation, &mut errors);
+            refuse("CreateOptions", &errors).map(|()| (dry_run, validation))
         };
-        assert!(!read(&[], "").unwrap().dry_run);
-        assert!(read(&["All"], "Strict").unwrap().dry_run);
-        assert!(read(&["All", "All"], "Ignore").unwrap().dry_run);
+        assert_eq!(read(&[], "").unwrap(), (false, FieldValidation::Warn));
+        let strict = (true, FieldValidation::Strict);
+        assert_eq!(read(&["All"], "Strict").unwrap(), strict);
+        let ignore = (true, FieldValidation::Ignore);
+        assert_eq!(read(&["All", "All"], "Ignore").unwrap(), ignore);
         let error = read(&["yes"], "Sometimes").unwrap_err();
-        assert!(
-            error
-                .message
-                .starts_with("CreateOptions.meta.k8s.io \"\" is invalid"),
-            "{error}"
-        );
-        let bad = causes(error);
+        let start = "CreateOptions.meta.k8s.io \"\" is invalid";
+        assert!(error.message.starts_with(start), "{error}");
         assert_eq!(
-            bad,
+            causes(error),
             [
                 "dryRun: Unsupported value: [\"yes\"]: supported values: \"All\"",
                 "fieldValidation: Unsupported value: \"Sometimes\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",

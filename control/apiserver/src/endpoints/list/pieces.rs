@@ -38,15 +38,15 @@ pub fn respond(
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     let names = &resource.kind.names;
     let (version, kind) = match accepted.form {
-        Form::Metadata => (partial::API_VERSION.to_owned(), partial::KIND),
-        _ => (names.api_version(), names.kind.as_str()),
+        Form::Metadata => (partial::API_VERSION.to_owned(), partial::LIST_KIND),
+        _ => (names.api_version(), names.list_kind.as_str()),
     };
-    let gvk = (version.as_str(), format!("{kind}List"));
+    let gvk = (version.as_str(), kind);
     let pointers = page.entries.len() * size_of::<Arc<Entry>>();
-    let mut pieces = Pieces::new(resource.kind, page, accepted.form, include, &gvk)?;
+    let mut pieces = Pieces::new(resource.kind, page, accepted.form, include, gvk)?;
     if accepted.encoding == Encoding::Protobuf {
         let whole = pieces.by_ref().collect::<Result<Vec<Bytes>>>()?.concat();
-        let mut whole: Bytes = protobuf::body(gvk.0, &gvk.1, &whole)?.into();
+        let mut whole: Bytes = protobuf::body(gvk.0, gvk.1, &whole)?.into();
         let media_type = euston_protobuf::envelope::MEDIA_TYPE;
         if whole.len() <= PIECE_BYTES {
             return Ok(respond::typed(StatusCode::OK, media_type, whole));
@@ -90,7 +90,7 @@ impl Pieces {
         page: Page,
         form: Form,
         include: IncludeObject,
-        (version, list_kind): &(&str, String),
+        (version, list_kind): (&str, &str),
     ) -> Result<Self> {
         let mut meta = json!({ "resourceVersion": page.revision.to_string() });
         if let Some(token) = page.token {
