@@ -347,7 +347,7 @@ async fn label_and_field_selectors_choose_as_in_kubernetes() {
             "unable to parse field selector",
         ),
         (
-            "fieldSelector=status.phase>1",
+            "fieldSelector=status.phase%3E1",
             "unable to parse field selector",
         ),
         ("labelSelector=app=web=2", "unable to parse label selector"),
