@@ -132,6 +132,21 @@ impl Discovery {
         }
     }
 
+    /// What `/` answers: the paths that there are, for people who look around.
+    pub fn index(&self) -> Response {
+        const OTHERS: [&str; 6] = [
+            "/healthz",
+            "/livez",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ];
+        let documents = self.classic.keys().map(String::as_str);
+        let paths: Vec<&str> = documents.chain(OTHERS).collect();
+        respond::json(StatusCode::OK, json!({ "paths": paths }).to_string())
+    }
+
     /// The document at a path, if it is one of discovery's.
     pub fn respond(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
         let path = path.trim_end_matches('/');

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
-use super::options::Propagation;
 use super::strategy::{ColumnOf, Scale, Strategy};
 use super::version::{Form, TypedForm, Version};
 use crate::access::Access;
@@ -150,6 +149,22 @@ pub const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// [`VERBS`] of a kind whose objects are deleted one by one.
+const VERBS_ONE_BY_ONE: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+
+/// What becomes of what an object owns when it goes (`DefaultGarbageCollectionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// They go too.
+    Deleted,
+    /// They stay: so it was when the kind was new, and clients count on it.
+    Orphaned,
+    /// Objects of this kind own nothing, whatever a client asks for.
+    None,
+}
+
 /// Adds a kind's JSON schema to the generator and refers to it.
 pub type Documentation =
     Arc<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema + Send + Sync>;
@@ -171,6 +186,12 @@ pub struct Kind {
     pub create_on_update: bool,
     /// True if decisions about requests are made from its objects: a write is answered when the cache has it.
     pub decides: bool,
+    /// True if PUT must name the version that it replaces.
+    pub update_needs_version: bool,
+    /// True if DELETE is answered with the object as it last was, and not with a Status.
+    pub answers_deleted: bool,
+    /// What becomes of what an object owns, where neither client nor object says so.
+    pub dependents: Dependents,
     /// Its JSON schema, for OpenAPI.
     pub schema: Documentation,
     /// What is particular to it.
@@ -249,6 +270,9 @@ impl Kind {
             verbs: VERBS,
             create_on_update: false,
             decides: false,
+            update_needs_version: false,
+            answers_deleted: false,
+            dependents: Dependents::Deleted,
             schema: Arc::new(|generator| generator.subschema_for::<T>()),
             closed: None,
             guard: None,
@@ -318,6 +342,34 @@ impl Kind {
         self
     }
 
+    /// PUT must name the version that it replaces.
+    #[must_use]
+    pub fn update_needs_version(mut self) -> Self {
+        self.update_needs_version = true;
+        self
+    }
+
+    /// DELETE is answered with the object as it last was.
+    #[must_use]
+    pub fn answers_deleted(mut self) -> Self {
+        self.answers_deleted = true;
+        self
+    }
+
+    /// Objects are deleted one by one alone.
+    #[must_use]
+    pub fn one_by_one(mut self) -> Self {
+        self.verbs = VERBS_ONE_BY_ONE;
+        self
+    }
+
+    /// What becomes of what an object owns, where nobody says so.
+    #[must_use]
+    pub fn dependents(mut self, dependents: Dependents) -> Self {
+        self.dependents = dependents;
+        self
+    }
+
     /// PUT of an absent object creates it.
     #[must_use]
     pub fn create_on_update(mut self) -> Self {
@@ -379,9 +431,6 @@ pub trait Rules: Send + Sync {
         ErrorList::new()
     }
     fn renamed(&self, _object: &mut dyn AnyObject, _before: &str) {}
-    fn default_propagation(&self) -> Option<Propagation> {
-        None
-    }
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
@@ -535,10 +584,6 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn renamed(&self, object: &mut dyn AnyObject, before: &str) {
         self.strategy.renamed(self.of_mut(object), before);
-    }
-
-    fn default_propagation(&self) -> Option<Propagation> {
-        self.strategy.default_propagation()
     }
 
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {

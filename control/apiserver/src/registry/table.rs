@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Kind, Subresource};
+use super::kind::{Dependents, Kind, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
@@ -23,6 +23,7 @@ pub fn builtin() -> Vec<Kind> {
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
+            .one_by_one()
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
@@ -30,12 +31,15 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
+            .answers_deleted()
             .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true).decides(),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
+            .create_on_update()
+            .answers_deleted()
             .with(&[Status]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
@@ -44,8 +48,12 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["sa"])
         .with(&[Token])
-        .decides(),
-        Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
+        .decides()
+        .update_needs_version()
+        .answers_deleted(),
+        Kind::new(kinds::lease::LeaseStrategy, "lease", true)
+            .create_on_update()
+            .update_needs_version(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
@@ -58,6 +66,7 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["rc"])
         .in_all()
+        .dependents(Dependents::Orphaned)
         .with(&[Status, Scale]),
         Kind::new(
             kinds::pod_template::PodTemplateStrategy,
@@ -71,6 +80,7 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["crd", "crds"])
         .in_category("api-extensions")
+        .update_needs_version()
         .with(&[Status]),
     ];
     // Groups that bring their own rows.
