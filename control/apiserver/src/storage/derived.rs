@@ -81,7 +81,7 @@ impl<T: Derive> Derived<T> {
     fn follow(&self, source: usize, state: &mut State<T>) -> bool {
         loop {
             let cursor = &mut state.cursors[source];
-            let Ok((changes, _)) = self.sources[source].changes(cursor, STEP) else {
+            let Ok((changes, _)) = self.sources[source].changes(cursor, STEP, usize::MAX) else {
                 return false;
             };
             if changes.is_empty() {
