@@ -11,13 +11,15 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Dependents, Kind, Subresource};
+use super::kind::{Kind, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
+    use Subresource::{
+        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status,
+    };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
@@ -30,7 +32,7 @@ pub fn builtin() -> Vec<Kind> {
             .short(&["po"])
             .in_all()
             .answers_deleted()
-            .with(&[Status, Binding, Log]),
+            .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
@@ -47,10 +49,6 @@ pub fn builtin() -> Vec<Kind> {
         .short(&["sa"])
         .update_needs_version()
         .answers_deleted(),
-        Kind::new(kinds::event::EventStrategy, "event", true)
-            .short(&["ev"])
-            .create_on_update()
-            .dependents(Dependents::None),
         Kind::new(kinds::lease::LeaseStrategy, "lease", true)
             .create_on_update()
             .update_needs_version(),
@@ -59,14 +57,19 @@ pub fn builtin() -> Vec<Kind> {
             "endpointslice",
             true,
         ),
-        Kind::new(kinds::deployment::DeploymentStrategy, "deployment", true)
-            .short(&["deploy"])
-            .in_all()
-            .with(&[Status, Scale]),
-        Kind::new(kinds::replica_set::ReplicaSetStrategy, "replicaset", true)
-            .short(&["rs"])
-            .in_all()
-            .with(&[Status, Scale]),
+        Kind::new(
+            kinds::replication_controller::ReplicationControllerStrategy,
+            "replicationcontroller",
+            true,
+        )
+        .short(&["rc"])
+        .in_all()
+        .with(&[Status, Scale]),
+        Kind::new(
+            kinds::pod_template::PodTemplateStrategy,
+            "podtemplate",
+            true,
+        ),
         Kind::new(
             kinds::custom_resource_definition::CustomResourceDefinitionStrategy,
             "customresourcedefinition",
@@ -81,9 +84,14 @@ pub fn builtin() -> Vec<Kind> {
     let groups = [
         kinds::admissionregistration::rows,
         kinds::api_service::rows,
+        kinds::apps::rows,
+        kinds::autoscaling::rows,
+        kinds::batch::rows,
+        kinds::event::rows,
         kinds::flowcontrol::rows,
         kinds::limits::rows,
         kinds::networking::rows,
+        kinds::policy::rows,
         kinds::priority_class::rows,
         kinds::resource::rows,
         kinds::runtime_class::rows,
