@@ -8,6 +8,7 @@ use euston_api::labels::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use super::kind::Dependents;
 use super::options::{Deletion, Propagation};
 use super::update::{Part, Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
@@ -42,8 +43,7 @@ impl Registry {
             uid: deletion.uid.clone(),
             resource_version: deletion.resource_version.clone(),
         };
-        let dependents = Dependents::of(resource);
-        let warnings = warnings(resource, dependents, deletion);
+        let warnings = warnings(resource, deletion);
         for _ in 0..ATTEMPTS_MAX {
             self.storage.fresh().await?;
             let entry = resource
@@ -67,6 +67,7 @@ impl Registry {
                 graceful,
                 asked: deletion.grace_seconds,
             };
+            let dependents = resource.kind.dependents;
             if !mark(
                 new.meta_mut(),
                 grace,
@@ -110,31 +111,9 @@ impl Registry {
     }
 }
 
-/// What becomes of what an object owns when it goes, where neither client nor object says so
-/// (`DefaultGarbageCollectionPolicy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dependents {
-    /// They go too.
-    Deleted,
-    /// They stay: so it was when the kind was new, and clients count on it.
-    Orphaned,
-    /// Objects of this kind own nothing, whatever a client asks for.
-    None,
-}
-
-impl Dependents {
-    fn of(resource: Resource<'_>) -> Self {
-        match resource.kind.rules.default_propagation() {
-            _ if resource.kind.owns_nothing => Dependents::None,
-            Some(Propagation::Orphan) => Dependents::Orphaned,
-            _ => Dependents::Deleted,
-        }
-    }
-}
-
 /// What the client should know of a deletion that Kubernetes itself is sorry about.
-fn warnings(resource: Resource<'_>, dependents: Dependents, deletion: &Deletion) -> Vec<String> {
-    if dependents != Dependents::Orphaned || deletion.propagation.is_some() {
+fn warnings(resource: Resource<'_>, deletion: &Deletion) -> Vec<String> {
+    if resource.kind.dependents != Dependents::Orphaned || deletion.propagation.is_some() {
         return Vec::new();
     }
     vec![format!(

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
-use super::options::Propagation;
 use super::strategy::{ColumnOf, Scale, Strategy};
 use super::version::{Form, TypedForm, Version};
 use crate::schema::ownership::Builtin;
@@ -142,6 +141,17 @@ const VERBS_ONE_BY_ONE: &[&str] = &[
     "create", "delete", "get", "list", "patch", "update", "watch",
 ];
 
+/// What becomes of what an object owns when it goes (`DefaultGarbageCollectionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// They go too.
+    Deleted,
+    /// They stay: so it was when the kind was new, and clients count on it.
+    Orphaned,
+    /// Objects of this kind own nothing, whatever a client asks for.
+    None,
+}
+
 /// Adds a kind's JSON schema to the generator and refers to it.
 pub type Documentation =
     Arc<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema + Send + Sync>;
@@ -165,8 +175,8 @@ pub struct Kind {
     pub update_needs_version: bool,
     /// True if DELETE is answered with the object as it last was, and not with a Status.
     pub answers_deleted: bool,
-    /// True if its objects own nothing, whatever owner references say.
-    pub owns_nothing: bool,
+    /// What becomes of what an object owns, where neither client nor object says so.
+    pub dependents: Dependents,
     /// Its JSON schema, for OpenAPI.
     pub schema: Documentation,
     /// What is particular to it.
@@ -246,7 +256,7 @@ impl Kind {
             create_on_update: false,
             update_needs_version: false,
             answers_deleted: false,
-            owns_nothing: false,
+            dependents: Dependents::Deleted,
             schema: Arc::new(|generator| generator.subschema_for::<T>()),
             closed: None,
             guard: None,
@@ -318,10 +328,10 @@ impl Kind {
         self
     }
 
-    /// Its objects own nothing: a deletion has no dependents to see to.
+    /// What becomes of what an object owns, where nobody says so.
     #[must_use]
-    pub fn owns_nothing(mut self) -> Self {
-        self.owns_nothing = true;
+    pub fn dependents(mut self, dependents: Dependents) -> Self {
+        self.dependents = dependents;
         self
     }
 
@@ -386,9 +396,6 @@ pub trait Rules: Send + Sync {
         ErrorList::new()
     }
     fn renamed(&self, _object: &mut dyn AnyObject, _before: &str) {}
-    fn default_propagation(&self) -> Option<Propagation> {
-        None
-    }
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
@@ -541,10 +548,6 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn renamed(&self, object: &mut dyn AnyObject, before: &str) {
         self.strategy.renamed(self.of_mut(object), before);
-    }
-
-    fn default_propagation(&self) -> Option<Propagation> {
-        self.strategy.default_propagation()
     }
 
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {

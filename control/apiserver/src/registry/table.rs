@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Kind, Subresource};
+use super::kind::{Dependents, Kind, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
@@ -64,6 +64,7 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["rc"])
         .in_all()
+        .dependents(Dependents::Orphaned)
         .with(&[Status, Scale]),
         Kind::new(
             kinds::pod_template::PodTemplateStrategy,
