@@ -35,8 +35,11 @@ use plan::{Step, charge, masked};
 /// Writes under quotas wait for others of the same namespace in one of so many places. Two busy
 /// namespaces that share one only wait for each other.
 const TURNS: usize = 64;
-/// How long a write waits for its turn before the client is told to try again.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a write waits for its turn before the client is told to try again: half of what
+/// Kubernetes gives a request altogether.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a count waits for the caches, which trail the store by less than a millisecond.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Holds namespaces to their quotas.
 pub struct Quotas {
@@ -158,7 +161,7 @@ impl Quotas {
             return Ok(());
         };
         // Of what was written together with the quota, all caches must have their part.
-        self.storage.wait_for(at, TURN_TIMEOUT).await?;
+        self.storage.wait_for(at, COUNT_TIMEOUT).await?;
         self.count(quota, at == 0);
         Ok(())
     }
