@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod kind;
+mod locate;
 mod metadata;
 pub mod object;
 pub mod options;
