@@ -13,13 +13,14 @@ pub fn object_name(kind: &str, name: &str) -> String {
             format!("10.{}", parts.join("."))
         }
         "APIService" => format!("v1.{name}.example.com"),
+        "CustomResourceDefinition" => format!("{name}s.example.org"),
         _ => name.to_owned(),
     }
 }
 
 /// True for kinds whose objects may be named by the server.
 pub fn has_generated_names(kind: &str) -> bool {
-    !["IPAddress", "APIService"].contains(&kind)
+    !["IPAddress", "APIService", "CustomResourceDefinition"].contains(&kind)
 }
 
 /// A minimal valid object of a kind, named [`object_name`].
@@ -186,6 +187,14 @@ pub fn sample(kind: &str, name: &str) -> Value {
         "StorageVersionMigration" => (
             "storagemigration.k8s.io/v1",
             json!({ "spec": { "resource": { "group": "apps", "resource": "deployments" } } }),
+        ),
+        "CustomResourceDefinition" => (
+            "apiextensions.k8s.io/v1",
+            json!({ "spec": {
+                "group": "example.org", "scope": "Namespaced",
+                "names": { "plural": format!("{name}s"), "kind": format!("Kind{name}") },
+                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }],
+            } }),
         ),
         other => panic!("no sample for the kind {other}: add one to tests/src/samples.rs"),
     };

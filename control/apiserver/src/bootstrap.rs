@@ -22,6 +22,9 @@ const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-nod
 /// The API's own Service address: the first of the service network, as in Kubernetes.
 const API_SERVICE_IP: &str = "10.96.0.1";
 
+/// Who owns what is created here.
+const MANAGER: &str = "euston";
+
 /// Creates what is missing.
 ///
 /// # Errors
@@ -128,10 +131,11 @@ async fn ensure(
         return Ok(());
     }
     let object: BoxObject = object;
-    match registry
-        .create(resource, namespace, object, &WriteOptions::default())
-        .await
-    {
+    let options = WriteOptions {
+        manager: Some(MANAGER.to_owned()),
+        ..WriteOptions::default()
+    };
+    match registry.create(resource, namespace, object, &options).await {
         Err(error) if error.reason != "AlreadyExists" => Err(error),
         _ => Ok(()),
     }

@@ -15,6 +15,7 @@ mod workload;
 pub mod admissionregistration;
 pub mod api_service;
 pub mod config_map;
+pub mod custom_resource_definition;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod event;

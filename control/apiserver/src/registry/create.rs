@@ -4,7 +4,8 @@ use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
 use super::options::WriteOptions;
-use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use super::ownership::{self, Owners};
+use super::{ATTEMPTS_MAX, Part, Registry, Resource, Saved, metadata};
 use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
@@ -19,11 +20,25 @@ impl Registry {
         &self,
         resource: Resource<'_>,
         namespace: Option<&str>,
+        object: BoxObject,
+        options: &WriteOptions,
+    ) -> Result<Saved> {
+        self.create_owned(resource, namespace, object, options, None)
+            .await
+    }
+
+    /// The same; `owners` are those of an apply.
+    pub(super) async fn create_owned(
+        &self,
+        resource: Resource<'_>,
+        namespace: Option<&str>,
         mut object: BoxObject,
         options: &WriteOptions,
+        owners: Option<Owners>,
     ) -> Result<Saved> {
         let rules = &resource.kind.rules;
         let meta = object.meta_mut();
+        let asked = ownership::asked(meta)?;
         metadata::settle_namespace(resource, meta, namespace)?;
         if meta
             .resource_version
@@ -43,7 +58,8 @@ impl Registry {
             meta.name = Some(metadata::generated_name(base));
         }
         self.storage.fresh().await?;
-        let guards = self.admission.namespace(resource, object.meta())?;
+        let mut guards = self.admission.namespace(resource, object.meta())?;
+        guards.extend(resource.kind.guard.clone());
         let request = Request::create(resource);
         rules.default(object.as_mut());
         self.admission.mutate(&request, object.as_mut()).await?;
@@ -66,11 +82,21 @@ impl Registry {
             .validate(&request, object.as_mut(), 0)
             .await?;
         let warnings = rules.warnings(object.as_ref());
+        let owners = match owners {
+            Some(owners) => owners,
+            None => {
+                // What the server gave out is nobody's.
+                let own = bare.as_ref().unwrap_or(&object);
+                let json = resource.encode(own)?;
+                ownership::written(resource.kind, Part::Main, options, None, &json, &asked)?
+            }
+        };
 
         for _ in 0..ATTEMPTS_MAX {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
-            let value = resource.encode(&object)?;
+            let lean = resource.encode(&object)?;
+            let value = resource.seal(lean, owners.or(None))?;
             let charged = self
                 .admission
                 .charge(&request, Some(object.as_ref()))
@@ -104,6 +130,9 @@ impl Registry {
             // The name is taken, the namespace has gone meanwhile, or an address went to another.
             self.storage.fresh().await?;
             self.admission.namespace(resource, object.meta())?;
+            if resource.cache.is_closed() {
+                return Err(ApiError::no_such_path());
+            }
             match &base {
                 Some(base) => object.meta_mut().name = Some(metadata::generated_name(base)),
                 None if resource.cache.get(&key).is_some() => {

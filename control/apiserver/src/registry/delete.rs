@@ -45,7 +45,8 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
             precondition.check(resource, old.as_ref(), &entry)?;
             self.admission.delete(resource, old.as_ref())?;
             let uid = old.meta().uid.clone();
@@ -66,7 +67,7 @@ impl Registry {
                 }
             }
             let gone = finished(resource, new.as_ref());
-            let value = resource.encode(&new)?;
+            let value = resource.seal(resource.encode(&new)?, parts.owners)?;
             if deletion.dry_run || (!gone && value == entry.stored()) {
                 return Ok(Deleted {
                     entry,

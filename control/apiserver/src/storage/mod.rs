@@ -9,6 +9,7 @@ mod cache;
 mod entry;
 mod feed;
 mod images;
+mod owners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, WatchCursor};
 pub use entry::Entry;
 pub use images::ImageCatalog;
+pub use owners::{Parts, join, split};
 
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
@@ -255,6 +257,22 @@ impl Storage {
         } else {
             Err(Moved)
         })
+    }
+
+    /// Removes everything that is stored of a kind, whatever it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, kind: &Kind) -> Result<()> {
+        let txn = Txn {
+            success: vec![Op::Delete {
+                range: KeyRange::prefix(prefix(kind)),
+                prev_kv: false,
+            }],
+            ..Txn::default()
+        };
+        self.store.txn(txn).await?;
+        Ok(())
     }
 
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
