@@ -28,7 +28,7 @@ use crate::registry::Part;
 use crate::registry::kind::Names;
 use crate::registry::object::AnyObject;
 use crate::registry::table::Table;
-use crate::storage::{Beside, Entry, ResourceCache, Storage, prefix};
+use crate::storage::{Beside, Entry, ResourceCache, Storage, join, prefix};
 use measure::{Measured, count_name, is_plain, measure, plain};
 use plan::{Step, charge, masked};
 
@@ -136,7 +136,9 @@ impl Quotas {
         used: BTreeMap<String, ApiQuantity>,
     ) -> Result<Beside> {
         quota.status.get_or_insert_default().used = Some(used);
-        let value = serde_json::to_vec(&quota).map_err(ApiError::internal)?;
+        // Who owns which of its fields stays as it is: nobody has applied what is counted.
+        let lean = serde_json::to_vec(&quota).map_err(ApiError::internal)?;
+        let value = join(lean, entry.parts().owners);
         Ok(Beside {
             key: format!(
                 "{}{}",
