@@ -42,6 +42,11 @@ const ARROWS: &[Arrow] = &[
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
     ),
     (
+        "euston-custom",
+        &["euston-api"],
+        "what a definition says of its objects is decided without I/O",
+    ),
+    (
         "euston-fields",
         &[],
         "who owns a field is decided on trees and a schema alone",
@@ -50,6 +55,7 @@ const ARROWS: &[Arrow] = &[
         "euston-apiserver",
         &[
             "euston-api",
+            "euston-custom",
             "euston-fields",
             "euston-protobuf",
             "euston-tls",

@@ -1,5 +1,8 @@
 //! What every cluster has from its first moment: the namespaces that Kubernetes
-//! starts with, and the Service that stands for the API itself.
+//! starts with, the objects that describe the cluster itself, and the Service that stands for
+//! the API.
+
+mod objects;
 
 use std::net::IpAddr;
 
@@ -44,6 +47,7 @@ pub async fn run(registry: &Registry, api: Option<(IpAddr, u16)>) -> Result<()> 
         )
         .await?;
     }
+    objects::ensure_all(registry).await?;
     let Some((address, port)) = api else {
         return Ok(());
     };

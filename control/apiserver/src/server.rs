@@ -11,14 +11,14 @@ use http::header::USER_AGENT;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::admission::{Admission, ServiceAddresses};
+use crate::admission::{self, Admission, Quotas, ServiceAddresses};
 use crate::auth::User;
 use crate::endpoints::Api;
 use crate::error::{ApiError, Result};
 use crate::registry::Registry;
 use crate::registry::table::{Table, builtin};
 use crate::storage::Storage;
-use crate::{bootstrap, upkeep};
+use crate::{bootstrap, custom, upkeep};
 
 /// What an API server is made of.
 pub struct Config {
@@ -48,17 +48,35 @@ impl ApiServer {
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
         let storage = Storage::start(config.store, config.shutdown.clone()).await?;
+        let storage = Arc::new(storage);
         let kinds = builtin().into_iter().map(Arc::new).collect();
         let table = Arc::new(Table::new(storage.attach(kinds).await?));
-        let cache = |plural: &str| {
+        let cache = |group: &str, plural: &str| {
             table
-                .cache_of("", plural)
+                .row_of(group, plural)
+                .map(|row| row.cache)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let addresses = ServiceAddresses::new(cache("services")?);
-        let admission = Admission::new(cache("namespaces")?, addresses);
-        let registry = Arc::new(Registry::new(table.clone(), Arc::new(storage), admission));
+        let addresses = ServiceAddresses::new(cache("", "services")?);
+        let quotas = Quotas::new(cache("", "resourcequotas")?, storage.clone(), table.clone());
+        let plugins = admission::plugins(cache)?;
+        let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
+        let registry = Arc::new(Registry::new(table.clone(), storage, admission));
+        let (group, _, plural) = custom::DEFINITIONS;
+        let definitions = table
+            .row_of(group, plural)
+            .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))?;
         bootstrap::run(&registry, config.advertise).await?;
+        let mut follower = custom::Follower::new(registry.clone(), definitions.clone());
+        if let Err(error) = follower.catch_up().await {
+            tracing::warn!(%error, "custom resources cannot be served yet; trying again soon");
+        }
+        tokio::spawn(follower.run(config.shutdown.clone()));
+        tokio::spawn(custom::keep(
+            registry.clone(),
+            definitions,
+            config.shutdown.clone(),
+        ));
         let api = Api::new(
             registry.clone(),
             config.node_client,

@@ -167,6 +167,7 @@ impl ServiceAddresses {
         Claims {
             taken: Vec::new(),
             given_up: held_by(service).claims_without(&Held::default()),
+            beside: Vec::new(),
         }
     }
 
@@ -190,6 +191,7 @@ impl ServiceAddresses {
             claims: Claims {
                 taken: after.claims_without(&before),
                 given_up: before.claims_without(&after),
+                beside: Vec::new(),
             },
         }
     }
@@ -199,7 +201,7 @@ impl Pools {
     /// Reads what has changed since the last time.
     fn catch_up(&mut self, services: &ResourceCache) {
         while let Some(cursor) = &mut self.read {
-            match services.changes(cursor, CHANGES_AT_A_TIME) {
+            match services.changes(cursor, CHANGES_AT_A_TIME, usize::MAX) {
                 Ok((changes, _)) if changes.is_empty() => return,
                 Ok((changes, _)) => {
                     for change in changes {

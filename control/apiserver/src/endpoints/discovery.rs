@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
+use euston_custom::definition::sorted_versions;
 use euston_protobuf::envelope;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, Encoding};
 use super::{protobuf, respond};
-use crate::registry::kind::{Kind, VERBS};
+use crate::registry::kind::Kind;
 
 /// The Kubernetes version whose API this is.
 pub const GIT_VERSION: &str = concat!("v1.37.0+euston-", env!("CARGO_PKG_VERSION"));
@@ -85,6 +86,7 @@ impl Discovery {
         );
         let mut api_groups = Vec::new();
         for (group, versions) in &groups {
+            let order = sorted_versions(versions.keys().copied());
             for (version, kinds) in versions {
                 let (path, group_version) = if group.is_empty() {
                     (format!("/api/{version}"), (*version).to_owned())
@@ -99,8 +101,8 @@ impl Discovery {
             if group.is_empty() {
                 continue;
             }
-            let listed: Vec<Value> = versions
-                .keys()
+            let listed: Vec<Value> = order
+                .iter()
                 .map(|v| json!({ "groupVersion": format!("{group}/{v}"), "version": v }))
                 .collect();
             let api_group = json!({
@@ -108,7 +110,7 @@ impl Discovery {
                 "apiVersion": "v1",
                 "name": group,
                 "versions": listed,
-                "preferredVersion": listed.last(),
+                "preferredVersion": listed.first(),
             });
             add(format!("/apis/{group}"), api_group.clone());
             api_groups.push(api_group);
@@ -128,6 +130,21 @@ impl Discovery {
             classic,
             protobuf,
         }
+    }
+
+    /// What `/` answers: the paths that there are, for people who look around.
+    pub fn index(&self) -> Response {
+        const OTHERS: [&str; 6] = [
+            "/healthz",
+            "/livez",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ];
+        let documents = self.classic.keys().map(String::as_str);
+        let paths: Vec<&str> = documents.chain(OTHERS).collect();
+        respond::json(StatusCode::OK, json!({ "paths": paths }).to_string())
     }
 
     /// The document at a path, if it is one of discovery's.
@@ -183,7 +200,7 @@ fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
             "singularName": names.singular,
             "namespaced": names.namespaced,
             "kind": names.kind,
-            "verbs": VERBS,
+            "verbs": kind.verbs,
         });
         if !names.short.is_empty() {
             resource["shortNames"] = json!(names.short);
@@ -219,8 +236,10 @@ fn aggregated(groups: &[(&&str, &BTreeMap<&str, Vec<&Kind>>)]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
+            let order = sorted_versions(versions.keys().copied());
+            let versions: Vec<Value> = order
+                .into_iter()
+                .filter_map(|version| Some((version, versions.get(version)?)))
                 .map(|(version, kinds)| {
                     let resources: Vec<Value> =
                         kinds.iter().map(|k| aggregated_resource(k)).collect();
@@ -255,7 +274,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
         "responseKind": response_kind(own),
         "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular,
-        "verbs": VERBS,
+        "verbs": kind.verbs,
     });
     if !names.short.is_empty() {
         resource["shortNames"] = json!(names.short);

@@ -6,8 +6,12 @@ use super::object::BoxObject;
 use super::options::WriteOptions;
 use super::ownership::{self, Owners};
 use super::{ATTEMPTS_MAX, Part, Registry, Resource, Saved, metadata};
+use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
+
+/// Names tried for one object that leaves its name to the server (KEP-4420).
+const GENERATED_NAMES_MAX: usize = 8;
 
 impl Registry {
     /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
@@ -57,9 +61,12 @@ impl Registry {
             meta.name = Some(metadata::generated_name(base));
         }
         self.storage.fresh().await?;
-        let guards = self.admission.namespace(resource, object.meta())?;
-        rules.prepare_for_create(object.as_mut());
+        let mut guards = self.admission.namespace(resource, object.meta())?;
+        guards.extend(resource.kind.guard.clone());
+        let request = Request::create(resource);
         rules.default(object.as_mut());
+        self.admission.mutate(&request, object.as_mut()).await?;
+        rules.prepare_for_create(object.as_mut());
         // As it was before admission gave it addresses, should another server have given out the same.
         let bare = self
             .admission
@@ -69,11 +76,15 @@ impl Registry {
         let mut reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
         errors.extend(metadata::validate(resource, object.meta()));
         errors.extend(rules.validate(object.as_ref()));
+        errors.extend(rules.validate_create(object.as_ref()));
         metadata::refuse(
             resource,
             object.meta().name.as_deref().unwrap_or_default(),
             &errors,
         )?;
+        self.admission
+            .validate(&request, object.as_mut(), 0)
+            .await?;
         let warnings = rules.warnings(object.as_ref());
         let owners = match owners {
             Some(owners) => owners,
@@ -85,11 +96,20 @@ impl Registry {
             }
         };
 
-        for _ in 0..ATTEMPTS_MAX {
+        let attempts = if base.is_some() {
+            GENERATED_NAMES_MAX
+        } else {
+            ATTEMPTS_MAX
+        };
+        for _ in 0..attempts {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
             let lean = resource.encode(&object)?;
             let value = resource.seal(lean, owners.or(None))?;
+            let charged = self
+                .admission
+                .charge(&request, Some(object.as_ref()))
+                .await?;
             if options.dry_run {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
@@ -101,16 +121,13 @@ impl Registry {
                     warnings,
                 });
             }
+            let claims = reserved.claims().clone().with(charged.beside.clone());
+            let stored = value.clone();
             let written = self
                 .storage
-                .create(
-                    resource.kind,
-                    &key,
-                    value.clone(),
-                    &guards,
-                    reserved.claims(),
-                )
-                .await?;
+                .create(resource.kind, &key, stored, &guards, &claims);
+            let written = written.await?;
+            drop(charged);
             if let Ok(revision) = written {
                 let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {
@@ -122,8 +139,14 @@ impl Registry {
             // The name is taken, the namespace has gone meanwhile, or an address went to another.
             self.storage.fresh().await?;
             self.admission.namespace(resource, object.meta())?;
+            if resource.cache.is_closed() {
+                return Err(ApiError::no_such_path());
+            }
             match &base {
-                Some(base) => object.meta_mut().name = Some(metadata::generated_name(base)),
+                Some(base) => {
+                    object.meta_mut().name = Some(metadata::generated_name(base));
+                    rules.renamed(object.as_mut(), &name);
+                }
                 None if resource.cache.get(&key).is_some() => {
                     return Err(self.exists(resource, &name));
                 }
@@ -139,6 +162,11 @@ impl Registry {
                 let name = object.meta().name.as_deref().unwrap_or_default();
                 metadata::refuse(resource, name, &errors)?;
             }
+        }
+        if base.is_some() {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            let names = &resource.kind.names;
+            return Err(ApiError::no_free_name(&names.group, &names.plural, name));
         }
         Err(ApiError::timeout(format!(
             "creating {} {:?} was overtaken {ATTEMPTS_MAX} times by other writes; try again",

@@ -45,6 +45,14 @@ pub fn decode<T: DeserializeOwned>(
     Ok((object, findings))
 }
 
+/// The fields that stand twice in a body that no type describes.
+///
+/// # Errors
+/// If it is no JSON.
+pub fn duplicates(json: &[u8]) -> Result<Findings, String> {
+    Ok(scan(json, None)?.duplicates)
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::apps::v1::Deployment;

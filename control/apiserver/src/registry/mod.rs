@@ -12,6 +12,7 @@ pub mod object;
 pub mod options;
 pub mod strategy;
 pub mod table;
+pub mod version;
 
 mod apply;
 mod create;
@@ -39,7 +40,8 @@ pub use update::{Part, Precondition, name_mismatch};
 pub const OBJECT_BYTES_MAX: usize = 3 << 19;
 
 /// Tries of a write that others keep overtaking, before the client is told to retry.
-const ATTEMPTS_MAX: usize = 16;
+/// Several servers that write under one quota take turns at random.
+const ATTEMPTS_MAX: usize = 64;
 
 /// Which kind a request is about: its row, and what hangs off it.
 #[derive(Clone, Copy)]

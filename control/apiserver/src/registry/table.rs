@@ -11,16 +11,19 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Kind, Subresource};
+use super::kind::{Dependents, Kind, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
-    vec![
+    use Subresource::{
+        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status,
+    };
+    let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
+            .one_by_one()
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
@@ -28,37 +31,76 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
-            .with(&[Status, Binding, Log]),
+            .answers_deleted()
+            .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
+            .create_on_update()
+            .answers_deleted()
             .with(&[Status]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
             "serviceaccount",
             true,
         )
-        .short(&["sa"]),
-        Kind::new(kinds::event::EventStrategy, "event", true)
-            .short(&["ev"])
-            .create_on_update(),
-        Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
+        .short(&["sa"])
+        .update_needs_version()
+        .answers_deleted(),
+        Kind::new(kinds::lease::LeaseStrategy, "lease", true)
+            .create_on_update()
+            .update_needs_version(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
             true,
         ),
-        Kind::new(kinds::deployment::DeploymentStrategy, "deployment", true)
-            .short(&["deploy"])
-            .in_all()
-            .with(&[Status, Scale]),
-        Kind::new(kinds::replica_set::ReplicaSetStrategy, "replicaset", true)
-            .short(&["rs"])
-            .in_all()
-            .with(&[Status, Scale]),
-    ]
+        Kind::new(
+            kinds::replication_controller::ReplicationControllerStrategy,
+            "replicationcontroller",
+            true,
+        )
+        .short(&["rc"])
+        .in_all()
+        .dependents(Dependents::Orphaned)
+        .with(&[Status, Scale]),
+        Kind::new(
+            kinds::pod_template::PodTemplateStrategy,
+            "podtemplate",
+            true,
+        ),
+        Kind::new(
+            kinds::custom_resource_definition::CustomResourceDefinitionStrategy,
+            "customresourcedefinition",
+            false,
+        )
+        .short(&["crd", "crds"])
+        .in_category("api-extensions")
+        .update_needs_version()
+        .with(&[Status]),
+    ];
+    // Groups that bring their own rows.
+    let groups = [
+        kinds::admissionregistration::rows,
+        kinds::api_service::rows,
+        kinds::apps::rows,
+        kinds::autoscaling::rows,
+        kinds::batch::rows,
+        kinds::event::rows,
+        kinds::flowcontrol::rows,
+        kinds::limits::rows,
+        kinds::networking::rows,
+        kinds::policy::rows,
+        kinds::priority_class::rows,
+        kinds::resource::rows,
+        kinds::runtime_class::rows,
+        kinds::storage::rows,
+        kinds::storage_version_migration::rows,
+    ];
+    rows.extend(groups.into_iter().flat_map(|rows| rows()));
+    rows
 }
 
 /// A served kind and its objects.
@@ -164,14 +206,14 @@ impl Table {
         self.now().find(group, version, plural).cloned()
     }
 
-    /// The objects of a core or other kind by its group and plural, in whatever version.
-    pub fn cache_of(&self, group: &str, plural: &str) -> Option<Arc<ResourceCache>> {
+    /// The first row of a core or other kind by its group and plural, in whatever version.
+    pub fn row_of(&self, group: &str, plural: &str) -> Option<Row> {
         let rows = self.now();
-        let found = rows.iter().find(|row| {
+        let mut found = rows.iter().filter(|row| {
             let names = &row.kind.names;
             names.group == group && names.plural == plural
         });
-        found.map(|row| row.cache.clone())
+        found.next().cloned()
     }
 
     /// Takes rows away and puts others in, in one step. Their caches are the caller's to
@@ -215,7 +257,7 @@ mod tests {
         table.change(&caches[1..2], &caches[2..]);
         assert_eq!(plurals(&table), "namespaces pods");
         assert!(table.find("", "v1", "nodes").is_none());
-        assert!(table.cache_of("", "pods").is_some());
+        assert!(table.row_of("", "pods").is_some());
         assert_eq!(before.iter().count(), 2);
         assert_eq!(nodes.kind.names.kind, "Node");
         assert_eq!(table.now().generation(), before.generation() + 1);

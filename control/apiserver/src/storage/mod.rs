@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cache::frame;
-pub use cache::{Change, EventType, ResourceCache, WatchCursor};
+pub use cache::{Change, EventType, ResourceCache, Snapshot, WatchCursor};
 pub use entry::Entry;
 pub use images::ImageCatalog;
 pub use owners::{Parts, join, split};
@@ -60,17 +60,25 @@ impl ObjectKey {
 
 /// The prefix of all objects of a kind, with a slash at its end.
 pub(crate) fn prefix(kind: &Kind) -> String {
-    let group = if kind.names.group.is_empty() {
-        "core"
-    } else {
-        &kind.names.group
-    };
-    format!("{ROOT}{group}/{}/", kind.names.plural)
+    let (group, plural) = kind.stored_as();
+    let group = if group.is_empty() { "core" } else { group };
+    format!("{ROOT}{group}/{plural}/")
 }
 
 /// A write whose precondition no longer held.
 #[derive(Debug)]
 pub struct Moved;
+
+/// An object that changes in the same write as another, and must still be as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Its key in the store.
+    pub key: String,
+    /// As of which revision it was read.
+    pub revision: u64,
+    /// What it becomes.
+    pub value: Bytes,
+}
 
 /// Keys that stand for something of which there is one: an address, a port. Whoever holds it has created its key,
 /// in the write that stores the object, and removes it in the write that gives it up.
@@ -80,6 +88,27 @@ pub struct Claims {
     pub taken: Vec<String>,
     /// Keys that go.
     pub given_up: Vec<String>,
+    /// What else the write changes.
+    pub beside: Vec<Beside>,
+}
+
+impl Claims {
+    /// The same, and `beside` in the same write.
+    #[must_use]
+    pub fn with(mut self, beside: Vec<Beside>) -> Self {
+        self.beside = beside;
+        self
+    }
+}
+
+/// A page of a kind's objects as they once were.
+pub struct PageAt {
+    /// The objects, in order of their keys.
+    pub entries: Vec<Arc<Entry>>,
+    /// True if others follow.
+    pub more: bool,
+    /// How many there are from the page's first one to the end of the range.
+    pub count: usize,
 }
 
 /// The store and the caches over it.
@@ -220,6 +249,10 @@ impl Storage {
             success.push(Op::put(claim.clone(), Bytes::new()));
         }
         success.extend(claims.given_up.iter().cloned().map(removal));
+        for beside in &claims.beside {
+            compare.push(unchanged(&beside.key, beside.revision));
+            success.push(Op::put(beside.key.clone(), beside.value.clone()));
+        }
         let txn = Txn {
             compare,
             success,
@@ -233,9 +266,24 @@ impl Storage {
         })
     }
 
+    /// Removes everything that is stored of a kind, whatever it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, kind: &Kind) -> Result<()> {
+        let txn = Txn {
+            success: vec![Op::Delete {
+                range: KeyRange::prefix(prefix(kind)),
+                prev_kv: false,
+            }],
+            ..Txn::default()
+        };
+        self.store.txn(txn).await?;
+        Ok(())
+    }
+
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
     /// the kind's prefix) to the end of `within` (a namespace with its slash, or all).
-    /// Returns the entries and whether more follow.
     ///
     /// # Errors
     /// 410 if that revision is compacted.
@@ -246,7 +294,7 @@ impl Storage {
         start: &str,
         revision: u64,
         limit: usize,
-    ) -> Result<(Vec<Arc<Entry>>, bool)> {
+    ) -> Result<PageAt> {
         let prefix = prefix(kind);
         let range = from(
             KeyRange::prefix(format!("{prefix}{within}")),
@@ -274,7 +322,11 @@ impl Storage {
                 )))
             })
             .collect();
-        Ok((entries, response.more))
+        Ok(PageAt {
+            entries,
+            more: response.more,
+            count: response.count,
+        })
     }
 
     /// True if this is the server to do what one has to do for all. During a change of leader there may be two such
