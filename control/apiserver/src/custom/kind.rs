@@ -5,6 +5,7 @@ use std::sync::Arc;
 use euston_custom::columns::PrinterColumn;
 use euston_custom::definition::{self, TERMINATING};
 use euston_custom::{JsonPath, Schema};
+use euston_fields::OpenApi;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, CustomResourceSubresourceScale,
     JSONSchemaProps,
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::rules::{Custom, ScalePaths};
 use crate::registry::kind::{Closed, Documentation, Kind, Names, Subresource};
+use crate::schema::ownership::object_meta;
 
 /// The kinds of a definition, the most preferred version first. `guard` is the definition's key in the store.
 pub fn kinds(definition: &CustomResourceDefinition, guard: &str) -> Vec<Kind> {
@@ -48,7 +50,9 @@ fn kind(
         namespaced: spec.scope == "Namespaced",
     };
     let subs = version.subresources.as_ref();
-    let scale = subs.and_then(|s| s.scale.as_ref()).and_then(scale_paths);
+    let scale = subs.and_then(|s| s.scale.as_ref());
+    let replicas_path = scale.map(|s| s.spec_replicas_path.trim_start_matches('.').to_owned());
+    let scale = scale.and_then(scale_paths);
     let has_status = subs.is_some_and(|s| s.status.is_some());
     let mut subresources = Vec::new();
     if has_status {
@@ -71,8 +75,13 @@ fn kind(
         kind: names.kind.clone(),
         stored_as: format!("{}/{stored}", spec.group),
         schema: Arc::new(Schema::new(props)),
+        ownership: OpenApi::new(
+            &serde_json::to_value(props).unwrap_or_default(),
+            Some(object_meta()),
+        ),
         has_status,
         scale,
+        replicas_path: replicas_path.unwrap_or_default(),
         columns: PrinterColumn::all(version.additional_printer_columns.as_deref()),
         selectable: selectable.collect(),
         warning,

@@ -9,6 +9,7 @@ use euston_api::field::{ErrorKind, ErrorList, FieldError, Path};
 use euston_api::names::NameRule;
 use euston_custom::columns::PrinterColumn;
 use euston_custom::{JsonPath, Pruned, Schema};
+use euston_fields::OpenApi;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -17,6 +18,7 @@ use crate::registry::decode::{Findings, duplicates};
 use crate::registry::kind::{FieldValues, Rules};
 use crate::registry::object::{AnyObject, BoxObject};
 use crate::registry::strategy::{ColumnOf, NAME, Scale};
+use crate::storage::{join, split};
 
 const STATUS: &str = "status";
 
@@ -30,10 +32,14 @@ pub struct Custom {
     pub stored_as: String,
     /// What its objects look like.
     pub schema: Arc<Schema>,
+    /// The same, as server-side apply looks at it.
+    pub ownership: OpenApi,
     /// The status is written apart.
     pub has_status: bool,
     /// Where replicas are.
     pub scale: Option<ScalePaths>,
+    /// Where those are that the scale subresource sets, as a path with dots; empty if there are none.
+    pub replicas_path: String,
     /// The columns after the name.
     pub columns: Vec<PrinterColumn>,
     /// Label and path of what field selectors may name.
@@ -145,8 +151,16 @@ impl Rules for Custom {
     }
 
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
-        let fields = serde_json::from_slice::<Map<String, Value>>(json)?;
+        let fields = serde_json::from_slice::<Map<String, Value>>(&split(json).lean)?;
         Ok(Box::new(CustomObject::stored(fields)?))
+    }
+
+    fn type_schema(&self) -> &dyn euston_fields::Schema {
+        &self.ownership
+    }
+
+    fn replicas_path(&self) -> &str {
+        &self.replicas_path
     }
 
     fn name_rule(&self) -> NameRule {
@@ -298,11 +312,12 @@ impl Rules for Custom {
     }
 
     fn present(&self, stored: &Bytes) -> Option<Bytes> {
-        let mut fields = object_of(stored).ok()?;
+        let parts = split(stored);
+        let mut fields = object_of(&parts.lean).ok()?;
         fields.insert("apiVersion".to_owned(), self.api_version.as_str().into());
         self.schema.prune(&mut fields, &mut Pruned::default());
         self.schema.default_fields(&mut fields);
-        let shown = serde_json::to_vec(&fields).ok()?;
+        let shown = join(serde_json::to_vec(&fields).ok()?, parts.owners);
         (shown != *stored).then(|| shown.into())
     }
 }
@@ -312,6 +327,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::ownership::object_meta;
 
     fn custom() -> Custom {
         let schema = json!({ "type": "object", "properties": {
@@ -321,8 +337,11 @@ mod tests {
             } },
             "status": { "type": "object", "properties": { "seen": { "type": "integer" } } },
         } });
+        let ownership = OpenApi::new(&schema, Some(object_meta()));
         let schema = serde_json::from_value(schema).unwrap();
         Custom {
+            ownership,
+            replicas_path: "spec.replicas".into(),
             api_version: "example.org/v2".into(),
             kind: "Shirt".into(),
             stored_as: "example.org/v1".into(),

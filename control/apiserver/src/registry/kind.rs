@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
 use super::strategy::{ColumnOf, Scale, Strategy};
-use crate::schema::{TypeId, types};
+use crate::schema::ownership::Builtin;
+use crate::schema::types;
+use crate::storage::split;
 
 /// What hangs below an object's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,11 +176,11 @@ impl Kind {
             guard: None,
             rules: Box::new(Typed {
                 strategy,
-                schema: types().lookup_gvk(
+                schema: Builtin(types().lookup_gvk(
                     <S::Object as Resource>::GROUP,
                     <S::Object as Resource>::VERSION,
                     <S::Object as Resource>::KIND,
-                ),
+                )),
             }),
         }
     }
@@ -230,7 +232,14 @@ impl Kind {
 #[allow(missing_docs)] // each mirrors the Strategy method of its name
 pub trait Rules: Send + Sync {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String>;
+    /// Without `metadata.managedFields`, which typed objects do not carry ([`split`]).
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject>;
+    /// What server-side apply has to know about the type.
+    fn type_schema(&self) -> &dyn euston_fields::Schema;
+    /// Where the replicas are that the scale subresource sets, as a path with dots.
+    fn replicas_path(&self) -> &str {
+        "spec.replicas"
+    }
     fn name_rule(&self) -> NameRule;
     fn default(&self, object: &mut dyn AnyObject);
     fn prepare_for_create(&self, object: &mut dyn AnyObject);
@@ -277,7 +286,7 @@ pub trait Rules: Send + Sync {
 struct Typed<S> {
     strategy: S,
     /// The object's row in the table of types.
-    schema: Option<TypeId>,
+    schema: Builtin,
 }
 
 impl<S: Strategy> Typed<S> {
@@ -299,12 +308,17 @@ impl<S: Strategy> Typed<S> {
 
 impl<S: Strategy> Rules for Typed<S> {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
-        let (object, findings) = decode::decode::<S::Object>(json, self.schema)?;
+        let (object, findings) = decode::decode::<S::Object>(json, self.schema.0)?;
         Ok((Box::new(object), findings))
     }
 
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
-        Ok(Box::new(serde_json::from_slice::<S::Object>(json)?))
+        let lean = split(json).lean;
+        Ok(Box::new(serde_json::from_slice::<S::Object>(&lean)?))
+    }
+
+    fn type_schema(&self) -> &dyn euston_fields::Schema {
+        &self.schema
     }
 
     fn name_rule(&self) -> NameRule {

@@ -85,7 +85,10 @@ fn prune(value: &mut Value, shape: Shape) {
 
 /// True if an empty value of this field is the same as none.
 fn omits_empty(field: FieldRef) -> bool {
-    !field.required() && matches!(field.shape(), Shape::List(_) | Shape::Map(_))
+    !field.required()
+        && matches!(field.shape(), Shape::List(_) | Shape::Map(_))
+        // An empty list of owners says that there are to be none.
+        && field.name() != "managedFields"
 }
 
 fn is_empty(value: &Value, shape: Shape) -> bool {

@@ -18,7 +18,7 @@ use crate::storage::ResourceCache;
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{Binding, Finalize, Log, Scale, Status};
-    vec![
+    let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
@@ -66,7 +66,22 @@ pub fn builtin() -> Vec<Kind> {
         .short(&["crd", "crds"])
         .in_category("api-extensions")
         .with(&[Status]),
-    ]
+    ];
+    // Groups that bring their own rows.
+    let groups = [
+        kinds::admissionregistration::rows,
+        kinds::api_service::rows,
+        kinds::flowcontrol::rows,
+        kinds::limits::rows,
+        kinds::networking::rows,
+        kinds::priority_class::rows,
+        kinds::resource::rows,
+        kinds::runtime_class::rows,
+        kinds::storage::rows,
+        kinds::storage_version_migration::rows,
+    ];
+    rows.extend(groups.into_iter().flat_map(|rows| rows()));
+    rows
 }
 
 /// A served kind and its objects.
