@@ -11,16 +11,19 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Kind, Subresource};
+use super::kind::{Dependents, Kind, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
+    use Subresource::{
+        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status,
+    };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
+            .one_by_one()
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
@@ -28,36 +31,46 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
-            .with(&[Status, Binding, Log]),
+            .answers_deleted()
+            .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
+            .create_on_update()
+            .answers_deleted()
             .with(&[Status]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
             "serviceaccount",
             true,
         )
-        .short(&["sa"]),
-        Kind::new(kinds::event::EventStrategy, "event", true)
-            .short(&["ev"])
-            .create_on_update(),
-        Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
+        .short(&["sa"])
+        .update_needs_version()
+        .answers_deleted(),
+        Kind::new(kinds::lease::LeaseStrategy, "lease", true)
+            .create_on_update()
+            .update_needs_version(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
             true,
         ),
-        Kind::new(kinds::deployment::DeploymentStrategy, "deployment", true)
-            .short(&["deploy"])
-            .in_all()
-            .with(&[Status, Scale]),
-        Kind::new(kinds::replica_set::ReplicaSetStrategy, "replicaset", true)
-            .short(&["rs"])
-            .in_all()
-            .with(&[Status, Scale]),
+        Kind::new(
+            kinds::replication_controller::ReplicationControllerStrategy,
+            "replicationcontroller",
+            true,
+        )
+        .short(&["rc"])
+        .in_all()
+        .dependents(Dependents::Orphaned)
+        .with(&[Status, Scale]),
+        Kind::new(
+            kinds::pod_template::PodTemplateStrategy,
+            "podtemplate",
+            true,
+        ),
         Kind::new(
             kinds::custom_resource_definition::CustomResourceDefinitionStrategy,
             "customresourcedefinition",
@@ -65,15 +78,21 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["crd", "crds"])
         .in_category("api-extensions")
+        .update_needs_version()
         .with(&[Status]),
     ];
     // Groups that bring their own rows.
     let groups = [
         kinds::admissionregistration::rows,
         kinds::api_service::rows,
+        kinds::apps::rows,
+        kinds::autoscaling::rows,
+        kinds::batch::rows,
+        kinds::event::rows,
         kinds::flowcontrol::rows,
         kinds::limits::rows,
         kinds::networking::rows,
+        kinds::policy::rows,
         kinds::priority_class::rows,
         kinds::resource::rows,
         kinds::runtime_class::rows,

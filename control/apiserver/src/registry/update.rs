@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use euston_api::field::ErrorList;
 
+use super::kind::Subresource;
 use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
 use super::ownership::{self, Owners};
@@ -19,9 +20,23 @@ pub enum Part {
     Main,
     /// The status alone.
     Status,
+    /// Another part, that a subresource is for.
+    Of(Subresource),
     /// What a server-side subresource (binding, finalize) computed: the kind's rules
     /// for ordinary updates do not apply to it.
     Computed,
+}
+
+impl Part {
+    /// What a client writes at an object's own path or at a subresource that
+    /// [is a part of it](Subresource::is_part).
+    pub fn at(sub: Option<Subresource>) -> Self {
+        match sub {
+            None => Part::Main,
+            Some(Subresource::Status) => Part::Status,
+            Some(other) => Part::Of(other),
+        }
+    }
 }
 
 /// What the client believes the object to be.
@@ -44,7 +59,10 @@ impl Precondition {
     }
 
     /// Says how `object` at `revision` differs from what the client believes.
-    pub(super) fn check(
+    ///
+    /// # Errors
+    /// 409 if it does; 400 for a version that is none.
+    pub fn check(
         &self,
         resource: Resource<'_>,
         object: &dyn AnyObject,
@@ -67,6 +85,33 @@ impl Precondition {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Precondition {
+    /// The same for a deletion, whose precondition stands in its options; in Kubernetes'
+    /// words for it.
+    pub(super) fn check_deletion(
+        &self,
+        resource: Resource<'_>,
+        object: &dyn AnyObject,
+        entry: &Entry,
+    ) -> Result<()> {
+        let have = object.meta().uid.as_deref().unwrap_or_default();
+        if let Some(uid) = self.uid.as_deref().filter(|&uid| uid != have) {
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({have}). The object might have been deleted and then recreated"
+            );
+            return Err(resource.conflict(entry.name(), &why));
+        }
+        let have = entry.revision.to_string();
+        if let Some(version) = self.resource_version.as_ref().filter(|&v| *v != have) {
+            let why = format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({have}). The object might have been modified"
+            );
+            return Err(resource.conflict(entry.name(), &why));
+        }
+        Ok(())
     }
 }
 
@@ -225,9 +270,26 @@ impl Registry {
         metadata::settle_namespace(resource, new.meta_mut(), old.meta().namespace.as_deref())?;
         match part {
             Part::Status => {
-                *new.meta_mut() = old.meta().clone();
+                // Labels and annotations come along with a status; what else a kind keeps
+                // is its strategy's matter.
+                metadata::carry_over(new.meta_mut(), old.meta());
                 rules.prepare_for_status_update(new.as_mut(), old);
+                errors.extend(metadata::validate(resource, new.meta()));
+                errors.extend(metadata::validate_update(new.meta(), old.meta()));
                 errors.extend(rules.validate_status_update(new.as_ref(), old));
+                metadata::refuse(resource, name, &errors)?;
+                return Ok((new, Reservation::none()));
+            }
+            Part::Of(part) => {
+                *new.meta_mut() = old.meta().clone();
+                rules.prepare_for_part_update(part, new.as_mut(), old);
+                rules.default(new.as_mut());
+                if rules.bumps_generation(new.as_ref(), old) {
+                    let generation = old.meta().generation.unwrap_or(0) + 1;
+                    new.meta_mut().generation = Some(generation);
+                }
+                errors.extend(rules.validate(new.as_ref()));
+                errors.extend(rules.validate_part_update(part, new.as_ref(), old));
                 metadata::refuse(resource, name, &errors)?;
                 return Ok((new, Reservation::none()));
             }
