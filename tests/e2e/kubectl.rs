@@ -1,6 +1,7 @@
 //! Stock kubectl, the versions that are at hand: 1.32 from the PATH, 1.37 where
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
+mod custom;
 mod objects;
 mod steps;
 
@@ -143,6 +144,64 @@ fn kinds_without_a_controller_are_checked_listed_and_described() {
         for (line, input, succeeds, prints) in objects::STEPS {
             kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
         }
+    }
+}
+
+#[test]
+fn kinds_that_users_define_are_kinds_like_any_other() {
+    let cluster = Cluster::start(&[]);
+    for kubectl in &at_hand() {
+        for (line, input, succeeds, prints) in custom::STEPS {
+            kubectl.expect(&cluster, "default", line, input, (*succeeds, prints));
+        }
+    }
+}
+
+#[test]
+fn helm_installs_upgrades_and_removes_a_chart_with_a_kind_of_its_own() {
+    let cluster = Cluster::start(&[]);
+    let chart = cluster.dir.join("wardrobe");
+    for (file, text) in custom::CHART {
+        let file = chart.join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    for kubectl in &at_hand() {
+        let helm = kubectl.path.with_file_name("helm");
+        if !helm.is_file() {
+            continue;
+        }
+        let run = |line: &str, prints: &str| {
+            let mut command = Command::new(&helm);
+            command.args(line.split(' ')).current_dir(&cluster.dir);
+            let out = command
+                .env("KUBECONFIG", cluster.kubeconfig())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+            assert!(out.status.success(), "helm {line}\n{text}");
+            assert!(
+                text.contains(prints),
+                "helm {line}: {prints:?} is not in\n{text}"
+            );
+        };
+        run("install one ./wardrobe --timeout 50s", "STATUS: deployed");
+        run(
+            "upgrade one ./wardrobe --set color=blue --timeout 50s",
+            "REVISION: 2",
+        );
+        let color = "get shirt one -o jsonpath={.spec.color}";
+        kubectl.expect(&cluster, "default", color, "", (true, "blue"));
+        run("rollback one 1 --timeout 50s", "Rollback was a success");
+        kubectl.expect(&cluster, "default", color, "", (true, "red"));
+        run("uninstall one --timeout 50s", "uninstalled");
+        kubectl.expect(
+            &cluster,
+            "default",
+            "get shirts",
+            "",
+            (true, "No resources found"),
+        );
     }
 }
 
