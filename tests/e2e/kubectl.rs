@@ -1,6 +1,7 @@
 //! Stock kubectl, the versions that are at hand: 1.32 from the PATH, 1.37 where
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
+mod access;
 mod custom;
 mod objects;
 mod steps;
@@ -132,6 +133,55 @@ fn stock_kubectl_does_what_its_users_expect() {
         let delete = format!("delete namespace {namespace} --timeout=50s");
         kubectl.expect(&cluster, "default", &delete, "", (true, "deleted"));
     }
+}
+
+#[test]
+fn stock_kubectl_asks_and_says_who_may_do_what() {
+    let cluster = Cluster::start(&[]);
+    for (i, kubectl) in at_hand().iter().enumerate() {
+        let namespace = format!("v{i}");
+        let create = format!("create namespace {namespace}");
+        kubectl.expect(&cluster, "default", &create, "", (true, "created"));
+        let requests = access::requests();
+        kubectl.expect(
+            &cluster,
+            &namespace,
+            "apply -f -",
+            &requests,
+            (true, "created"),
+        );
+        for (line, input, succeeds, prints) in access::STEPS {
+            kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
+        }
+        bearer(kubectl, &cluster, &namespace);
+    }
+}
+
+/// A token alone is enough to be somebody, and a wrong one is not to be anybody.
+fn bearer(kubectl: &Kubectl, cluster: &Cluster, namespace: &str) {
+    let (made, token) = kubectl.run(cluster, namespace, "create token robot", "");
+    assert!(made, "{token}");
+    let (_, config) = kubectl.run(cluster, namespace, "config view --raw -o json", "");
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let mut config = config.clone();
+    config["users"][0]["user"] = serde_json::json!({ "token": token.trim() });
+    let file = cluster.dir.join(format!("token-{namespace}"));
+    std::fs::write(&file, config.to_string()).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let check = |line: &str, succeeds: bool, prints: &str| {
+        let line = format!("{line} --kubeconfig {file}");
+        kubectl.expect(cluster, namespace, &line, "", (succeeds, prints));
+    };
+    let name = format!("system:serviceaccount:{namespace}:robot");
+    check("auth whoami", true, &name);
+    check(
+        "get pods",
+        false,
+        &format!("User \"{name}\" cannot list resource \"pods\""),
+    );
+    config["users"][0]["user"] = serde_json::json!({ "token": "eyJhbGciOiJub25lIn0.e30." });
+    std::fs::write(&file, config.to_string()).unwrap();
+    check("get pods", false, "You must be logged in to the server");
 }
 
 #[test]

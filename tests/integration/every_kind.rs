@@ -24,6 +24,10 @@ pub async fn every_kind(client: &Client) -> Vec<(ApiResource, bool)> {
             continue; // shows the events of core/v1: see versions.rs
         }
         for (resource, capabilities) in group.recommended_resources() {
+            // Questions are answered and not kept.
+            if !capabilities.supports_operation(verbs::GET) {
+                continue;
+            }
             for verb in [
                 verbs::CREATE,
                 verbs::LIST,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
 
 mod abuse;
+mod access;
 mod apply;
 mod bad_input;
 mod custom_resources;

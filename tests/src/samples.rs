@@ -55,6 +55,31 @@ pub fn sample(kind: &str, name: &str) -> Value {
             "coordination.k8s.io/v1",
             json!({ "spec": { "holderIdentity": "me", "leaseDurationSeconds": 40 } }),
         ),
+        "CertificateSigningRequest" => (
+            "certificates.k8s.io/v1",
+            json!({
+                "spec": {
+                    "request": include_str!("../integration/access/ann.csr.base64").trim(),
+                    "signerName": "kubernetes.io/kube-apiserver-client",
+                    "usages": ["client auth"],
+                },
+            }),
+        ),
+        "ClusterTrustBundle" => (
+            "certificates.k8s.io/v1",
+            json!({ "spec": { "trustBundle": include_str!("trust-bundle.pem") } }),
+        ),
+        "Role" | "ClusterRole" => (
+            "rbac.authorization.k8s.io/v1",
+            json!({ "rules": [{ "verbs": ["get"], "apiGroups": [""], "resources": ["pods"] }] }),
+        ),
+        "RoleBinding" | "ClusterRoleBinding" => (
+            "rbac.authorization.k8s.io/v1",
+            json!({
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+                "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
+            }),
+        ),
         "EndpointSlice" => (
             "discovery.k8s.io/v1",
             json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["10.128.0.1"] }], "ports": [{ "port": 80 }] }),

@@ -25,6 +25,7 @@ mod pod;
 mod server;
 mod setup;
 mod status_writer;
+mod tokens;
 mod transport;
 mod volumes;
 mod worker;

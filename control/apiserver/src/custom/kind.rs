@@ -89,6 +89,7 @@ fn kind(
     Some(Kind {
         subresources,
         verbs: VERBS,
+        decides: false,
         create_on_update: false,
         update_needs_version: true,
         answers_deleted: false,

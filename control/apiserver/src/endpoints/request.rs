@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
+use euston_access::Action;
+
 use crate::error::{ApiError, Result};
+
+/// Subresources that give what reading alone must not: a shell, a connection.
+const CONNECTING: &[&str] = &["exec", "attach", "portforward"];
 
 /// Path segments past this are no API path.
 const SEGMENTS_MAX: usize = 16;
@@ -26,6 +31,17 @@ impl Query {
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(n, _)| n == name)?;
         Some(value.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// The object that a `fieldSelector` reduces a list or watch to. So a list of one object is asked about as that
+    /// object is.
+    pub fn one_name(&self) -> Option<&str> {
+        let terms = self.get("fieldSelector")?.split(',');
+        let name = terms
+            .filter_map(|term| term.strip_prefix("metadata.name="))
+            .next()?;
+        let name = name.strip_prefix('=').unwrap_or(name);
+        (!name.is_empty() && !name.contains(['\\', '/', '%'])).then_some(name)
     }
 
     /// All values of a parameter.
@@ -221,6 +237,39 @@ impl ResourcePath {
             },
             _ => return None,
         })
+    }
+
+    /// What authorization is asked about a request with `verb`, in order; all must be allowed.
+    pub fn actions<'a>(
+        &'a self,
+        verb: &'static str,
+        query: &'a Query,
+    ) -> impl Iterator<Item = Action<'a>> {
+        let subresource = self.subresource.as_deref().unwrap_or_default();
+        // A namespace is its own place: a role in it may say who reads it.
+        let itself = (self.group.is_empty() && self.resource == "namespaces")
+            .then_some(self.name.as_deref())
+            .flatten();
+        let action = Action {
+            verb,
+            group: &self.group,
+            resource: &self.resource,
+            subresource,
+            namespace: self.namespace.as_deref().or(itself).unwrap_or_default(),
+            name: match self.name.as_deref() {
+                Some(name) => name,
+                None if matches!(verb, "list" | "watch") => query.one_name().unwrap_or_default(),
+                None => "",
+            },
+            fields: query.get("fieldSelector").unwrap_or_default(),
+        };
+        // A WebSocket is opened with GET, and does what POST does.
+        let connects = verb == "get" && CONNECTING.contains(&subresource);
+        let also = connects.then_some(Action {
+            verb: "create",
+            ..action
+        });
+        std::iter::once(action).chain(also)
     }
 
     /// The verb that authorization sees.

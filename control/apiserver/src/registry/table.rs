@@ -18,7 +18,7 @@ use crate::storage::ResourceCache;
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{
-        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status,
+        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status, Token,
     };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
@@ -34,7 +34,7 @@ pub fn builtin() -> Vec<Kind> {
             .answers_deleted()
             .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
-        Kind::new(kinds::secret::SecretStrategy, "secret", true),
+        Kind::new(kinds::secret::SecretStrategy, "secret", true).decides(),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
@@ -47,6 +47,8 @@ pub fn builtin() -> Vec<Kind> {
             true,
         )
         .short(&["sa"])
+        .with(&[Token])
+        .decides()
         .update_needs_version()
         .answers_deleted(),
         Kind::new(kinds::lease::LeaseStrategy, "lease", true)
@@ -88,13 +90,16 @@ pub fn builtin() -> Vec<Kind> {
         kinds::apps::rows,
         kinds::autoscaling::rows,
         kinds::batch::rows,
+        kinds::certificates::rows,
         kinds::event::rows,
         kinds::flowcontrol::rows,
         kinds::limits::rows,
         kinds::networking::rows,
         kinds::policy::rows,
         kinds::priority_class::rows,
+        kinds::rbac::rows,
         kinds::resource::rows,
+        kinds::reviews::rows,
         kinds::runtime_class::rows,
         kinds::storage::rows,
         kinds::storage_version_migration::rows,
@@ -125,6 +130,7 @@ impl Row {
         Resource {
             kind: &self.kind,
             cache: &self.cache,
+            by: None,
         }
     }
 }
