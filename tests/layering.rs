@@ -42,10 +42,16 @@ const ARROWS: &[Arrow] = &[
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
     ),
     (
+        "euston-streams",
+        &[],
+        "wires and sessions; whoever has bytes and commands can use them",
+    ),
+    (
         "euston-apiserver",
         &[
             "euston-api",
             "euston-protobuf",
+            "euston-streams",
             "euston-tls",
             "euston-images",
             "raft-store",
@@ -97,6 +103,7 @@ const ARROWS: &[Arrow] = &[
             "euston-client",
             "euston-tls",
             "euston-images",
+            "euston-streams",
             "euston-sandbox",
             "euston-network",
         ],
