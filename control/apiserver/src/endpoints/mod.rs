@@ -1,8 +1,10 @@
 //! HTTP: a request comes in, a verb of the registry is called, a response goes out.
 //! A file per verb; none of them knows a kind.
 
+mod agent;
 mod binding;
 mod body;
+mod connect;
 mod discovery;
 mod documents;
 mod list;
@@ -11,6 +13,7 @@ mod negotiate;
 mod partial;
 mod patch;
 mod protobuf;
+mod proxy;
 mod request;
 mod respond;
 mod scale;
@@ -27,8 +30,10 @@ use axum::body::Body;
 use axum::response::Response;
 use euston_tls::HttpsClient;
 use futures::future::BoxFuture;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
-use tokio::sync::Semaphore;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
@@ -53,7 +58,7 @@ const READS_MAX: usize = 400;
 /// Writes under way at a time. More than kube-apiserver's 200, since ours wait for
 /// nothing but the store, which groups them.
 const WRITES_MAX: usize = 1_000;
-/// Watches and log streams open at a time. Each costs about 2 KiB while idle.
+/// Watches, log streams, and connections to nodes open at a time. Each costs about 2 KiB while idle.
 const STREAMS_MAX: usize = 20_000;
 
 /// How long a request that is no stream may take (kube-apiserver's `request-timeout`).
@@ -139,8 +144,7 @@ impl Api {
             return Ok(response);
         }
         let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
-        self.resource(&user, &parts.method, &parts.headers, target, query, body)
-            .await
+        self.resource(&user, &parts, target, query, body).await
     }
 
     async fn health(&self) -> Response {
@@ -154,12 +158,12 @@ impl Api {
     async fn resource(
         &self,
         user: &User,
-        method: &Method,
-        headers: &HeaderMap,
+        parts: &Parts,
         target: ResourcePath,
         query: Query,
         body: Body,
     ) -> Result<Response> {
+        let (method, headers) = (&parts.method, &parts.headers);
         let resource = self
             .registry
             .resource(&target.group, &target.version, &target.resource)
@@ -200,13 +204,20 @@ impl Api {
                     .ok_or_else(ApiError::no_such_path)?,
             ),
         };
+        if let Some(
+            sub @ (Subresource::Exec
+            | Subresource::Attach
+            | Subresource::PortForward
+            | Subresource::Proxy(_)),
+        ) = sub
+        {
+            return self
+                .relay(resource, sub, parts, &target, &query, body)
+                .await;
+        }
         let streams = watching || sub == Some(Subresource::Log);
         if streams {
-            let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
-                ApiError::too_many_requests(format!(
-                    "{STREAMS_MAX} watches and log streams are open already, please try again later"
-                ))
-            })?;
+            let permit = self.place()?;
             let response = match sub {
                 Some(_) => {
                     let key = self.key(resource, &target)?;
@@ -215,12 +226,7 @@ impl Api {
                 }
                 None => self.watch(resource, namespace, headers, &query).await?,
             };
-            return Ok(response.map(|body| {
-                Body::new(Held {
-                    body,
-                    _permit: permit,
-                })
-            }));
+            return Ok(held(response, permit));
         }
         let reading = matches!(verb, "get" | "list");
         let gate = if reading { &self.reads } else { &self.writes };
@@ -244,6 +250,58 @@ impl Api {
                 "the request did not complete within {} s; whether a write happened is unknown",
                 REQUEST_TIMEOUT.as_secs()
             ))),
+        }
+    }
+
+    /// A place among the streams.
+    fn place(&self) -> Result<OwnedSemaphorePermit> {
+        self.streams.clone().try_acquire_owned().map_err(|_| {
+            ApiError::too_many_requests(format!(
+                "{STREAMS_MAX} watches and log streams are open already, please try again later"
+            ))
+        })
+    }
+
+    /// What a node answers. Takes as long as client and node want.
+    async fn relay(
+        &self,
+        resource: Resource<'_>,
+        sub: Subresource,
+        parts: &Parts,
+        target: &ResourcePath,
+        query: &Query,
+        body: Body,
+    ) -> Result<Response> {
+        let (registry, client) = (&self.registry, self.node_client.as_ref());
+        let pipe = agent::Pipe {
+            upgrade: parts.extensions.get::<OnUpgrade>().cloned(),
+            permit: self.place()?,
+            shutdown: self.shutdown.clone(),
+        };
+        match sub {
+            Subresource::Proxy(to) => {
+                let call = proxy::Call {
+                    resource,
+                    to,
+                    target,
+                    parts,
+                    body,
+                    client,
+                };
+                Box::pin(proxy::proxy(registry, call, pipe)).await
+            }
+            _ => {
+                let key = self.key(resource, target)?;
+                let call = connect::Call {
+                    resource,
+                    key: &key,
+                    sub,
+                    parts,
+                    query,
+                    client,
+                };
+                Box::pin(connect::connect(registry, call, pipe)).await
+            }
         }
     }
 
@@ -411,7 +469,16 @@ async fn only_known(request: Request<Body>, next: axum::middleware::Next) -> Res
 /// A stream's body, which gives its place back when it ends.
 struct Held {
     body: Body,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
+}
+
+fn held(response: Response, permit: OwnedSemaphorePermit) -> Response {
+    response.map(|body| {
+        Body::new(Held {
+            body,
+            _permit: permit,
+        })
+    })
 }
 
 impl http_body::Body for Held {
@@ -424,5 +491,13 @@ impl http_body::Body for Held {
     ) -> std::task::Poll<Option<std::result::Result<http_body::Frame<Self::Data>, Self::Error>>>
     {
         std::pin::Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }

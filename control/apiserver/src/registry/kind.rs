@@ -23,6 +23,25 @@ pub enum Subresource {
     Log,
     /// `finalize`: a namespace's own finalizers.
     Finalize,
+    /// `exec`: run a command in a container.
+    Exec,
+    /// `attach`: join the streams of a container that runs.
+    Attach,
+    /// `portforward`: connections to ports of a pod.
+    PortForward,
+    /// `proxy`: requests to what stands behind the object.
+    Proxy(ProxyTo),
+}
+
+/// Whom the subresource `proxy` speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyTo {
+    /// The agent of the node.
+    Node,
+    /// The pod.
+    Pod,
+    /// A pod behind the Service.
+    Service,
 }
 
 impl Subresource {
@@ -34,6 +53,10 @@ impl Subresource {
             Subresource::Binding => "binding",
             Subresource::Log => "log",
             Subresource::Finalize => "finalize",
+            Subresource::Exec => "exec",
+            Subresource::Attach => "attach",
+            Subresource::PortForward => "portforward",
+            Subresource::Proxy(_) => "proxy",
         }
     }
 
@@ -44,6 +67,10 @@ impl Subresource {
             Subresource::Binding => &["create"],
             Subresource::Log => &["get"],
             Subresource::Finalize => &["update"],
+            Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
+                &["create", "get"]
+            }
+            Subresource::Proxy(_) => &["create", "delete", "get", "patch", "update"],
         }
     }
 
@@ -52,7 +79,13 @@ impl Subresource {
         match self {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
-            _ => None,
+            Subresource::Exec => Some(("", "v1", "PodExecOptions")),
+            Subresource::Attach => Some(("", "v1", "PodAttachOptions")),
+            Subresource::PortForward => Some(("", "v1", "PodPortForwardOptions")),
+            Subresource::Proxy(ProxyTo::Node) => Some(("", "v1", "NodeProxyOptions")),
+            Subresource::Proxy(ProxyTo::Pod) => Some(("", "v1", "PodProxyOptions")),
+            Subresource::Proxy(ProxyTo::Service) => Some(("", "v1", "ServiceProxyOptions")),
+            Subresource::Status | Subresource::Log | Subresource::Finalize => None,
         }
     }
 }

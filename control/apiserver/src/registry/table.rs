@@ -3,29 +3,37 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::kind::{Kind, Subresource};
+use super::kind::{Kind, ProxyTo, Subresource};
 use crate::kinds;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
+    use Subresource::{Attach, Binding, Exec, Finalize, Log, PortForward, Proxy, Scale, Status};
     vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
-            .with(&[Status]),
+            .with(&[Status, Proxy(ProxyTo::Node)]),
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
-            .with(&[Status, Binding, Log]),
+            .with(&[
+                Status,
+                Binding,
+                Log,
+                Exec,
+                Attach,
+                PortForward,
+                Proxy(ProxyTo::Pod),
+            ]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
-            .with(&[Status]),
+            .with(&[Status, Proxy(ProxyTo::Service)]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
             "serviceaccount",
