@@ -30,6 +30,10 @@ pub use outcome::Outcome;
 
 use std::time::Duration;
 
+/// The header by which a node tells the API server that an answer to a proxied request is its own,
+/// not that of what stands behind: a refusal, in a sentence.
+pub const UNDELIVERED: &str = "euston-undelivered";
+
 /// A session that did not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {

@@ -167,6 +167,10 @@ pub async fn proxy(registry: &Registry, call: Call<'_>, pipe: Pipe) -> Result<Re
     } else {
         agent.send(request, HEAD_TIMEOUT, &what).await?
     };
+    if answer.headers().contains_key(euston_streams::UNDELIVERED) {
+        let what = format!("error trying to reach {singular} {asked:?}");
+        return Err(agent.refusal(answer, &what).await);
+    }
     Ok(outward(pipe.pass(answer), prefix(parts, target)))
 }
 
