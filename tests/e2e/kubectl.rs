@@ -2,6 +2,7 @@
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
 mod steps;
+mod streams;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ const EDITOR: &str = "sed -i -e s/note:.fresh/note:\\ stale/";
 struct Kubectl {
     version: String,
     path: PathBuf,
+    /// What of its environment is to be another than here.
+    envs: &'static [(&'static str, &'static str)],
 }
 
 /// Those at hand. What is not at hand is said once, past the test harness, which keeps the output of
@@ -37,7 +40,11 @@ fn at_hand() -> Vec<Kubectl> {
         ),
     ] {
         match client_version(&path) {
-            Some(version) => found.push(Kubectl { version, path }),
+            Some(version) => found.push(Kubectl {
+                version,
+                path,
+                envs: &[],
+            }),
             None => missing.push(what),
         }
     }
@@ -70,6 +77,7 @@ impl Kubectl {
             .arg(cluster.dir.join(format!("cache-{namespace}")))
             .args(line.split(' '))
             .env("KUBE_EDITOR", EDITOR)
+            .envs(self.envs.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use crate::spdy::frame::Reset;
 use crate::spdy::window::Windows;
 
-/// Pieces that wait to be read from one stream, of 32 KiB at most each. When it is full the whole
-/// connection is not read on, and TCP holds the peer back: stock SPDY peers know no other way.
-const INBOX_PIECES: usize = 8;
+/// Pieces that wait to be read from one stream. When it is full the whole connection is not read on,
+/// and TCP holds the peer back: stock SPDY peers know no other way.
+const INBOX_PIECES: usize = 4;
 /// Pieces that wait to be sent on one connection. When it is full, those who write wait.
 const OUT_PIECES: usize = 16;
-/// Bytes of a piece that is sent. What is longer is cut, so that streams take turns.
+/// Bytes of a piece, either way. What is longer is cut, so that streams take turns.
 const PIECE_BYTES_MAX: usize = 32 << 10;
 
 /// The stream, or the whole connection, is gone.
@@ -61,9 +61,12 @@ pub(crate) struct Filler {
 
 impl Filler {
     /// Waits for room. What nobody reads any more is dropped.
-    pub(crate) async fn fill(&self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            let _ = self.pieces.send(bytes).await;
+    pub(crate) async fn fill(&self, mut bytes: Bytes) {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES_MAX));
+            if self.pieces.send(piece).await.is_err() {
+                return;
+            }
         }
     }
 

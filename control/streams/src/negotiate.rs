@@ -3,12 +3,14 @@
 //! Follows RFC 6455 (section 4.2) for WebSocket, and `k8s.io/apimachinery/pkg/util/httpstream` for
 //! SPDY.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::ws::channel::Form;
 use crate::ws::connection::Dialect;
@@ -239,7 +241,7 @@ fn websocket(headers: &HeaderMap, purpose: Purpose) -> Result<(Agreed, HeaderMap
     let mut answer = HeaderMap::new();
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()))
+    let accept = HeaderValue::try_from(accept(key.as_bytes()))
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if !chosen.name.is_empty() {
@@ -247,6 +249,13 @@ fn websocket(headers: &HeaderMap, purpose: Purpose) -> Result<(Agreed, HeaderMap
         answer.insert(SEC_WEBSOCKET_PROTOCOL, name);
     }
     Ok((chosen.agreed, answer))
+}
+
+/// The proof that the key was understood (RFC 6455, 4.2.2). SHA-1 keeps no secret here.
+fn accept(key: &[u8]) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let proof = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
+    STANDARD.encode(proof)
 }
 
 fn spdy_upgrade(headers: &HeaderMap, purpose: Purpose) -> Result<(Agreed, HeaderMap), Refusal> {

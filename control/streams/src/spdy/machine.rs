@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::frame::{Frame, Reset};
 use super::headers::Headers;
 
-/// Streams of one connection that are open at a time. An exec has five; a port-forward two for
-/// each connection, and browsers open six at once. More are refused, which clients report.
-const STREAMS_MAX: usize = 512;
+/// Streams of one connection that are open at a time, each of which may hold 128 KiB that nobody has
+/// read. An exec has five; a port-forward two for each connection, and browsers open six at once.
+/// More are refused, which clients report.
+const STREAMS_MAX: usize = 256;
 /// The id of the setting for the window that streams begin with.
 const SETTING_INITIAL_WINDOW: u32 = 7;
 

@@ -320,7 +320,7 @@ async fn unread_input_is_bounded() {
         taken += 1;
         assert!(taken < 100, "{taken} messages were taken");
     }
-    assert!(taken >= 8);
+    assert!(taken >= 4);
     drop(client);
     within("the session's end", task).await.unwrap();
 }
