@@ -1,12 +1,12 @@
 //! Kubernetes' streams, the serving side: exec, attach and port-forward over WebSocket and
-//! SPDY/3.1. Knows nothing of pods, and runs nothing.
+//! SPDY/3.1, and logs over WebSocket. Knows nothing of pods, and runs nothing.
 //!
 //! The way through this crate:
 //!
 //! 1. [`negotiate`] reads the head of a request: which wire the client wants,
 //!    and what to answer.
-//! 2. [`CommandSession`] and [`ForwardSession`] make of the upgraded connection what it is for,
-//!    whatever the wire: standard streams and how it ended, or connections to ports.
+//! 2. [`CommandSession`], [`ForwardSession`] and [`ReadingSession`] make of the upgraded connection what it is for,
+//!    whatever the wire: standard streams and how it ended, connections to ports, or one stream out.
 //! 3. Below them, `mux` is what the wires have in common: streams with back-pressure. `spdy` and
 //!    `ws` are the wires. In each, frames and messages are pure; one task per connection moves them.
 //!
@@ -19,6 +19,7 @@ mod forward;
 mod mux;
 mod negotiate;
 mod outcome;
+mod reading;
 pub mod spdy;
 mod ws;
 
@@ -27,6 +28,7 @@ pub use forward::{Forward, ForwardSession, ports};
 pub use mux::{Gone, Inbox, Outbox};
 pub use negotiate::{Agreed, Purpose, Refusal, negotiate, strip_token, wanted_upgrade};
 pub use outcome::Outcome;
+pub use reading::ReadingSession;
 
 use std::time::Duration;
 

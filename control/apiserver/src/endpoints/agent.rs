@@ -10,7 +10,7 @@ use euston_tls::{ClientBody, HttpsClient};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -159,9 +159,18 @@ impl<'a> Agent<'a> {
             StatusCode::TOO_MANY_REQUESTS => ApiError::too_many_requests(message),
             _ => {
                 let node = self.node;
-                ApiError::unavailable(format!("{what}: node {node:?}: {status}: {message}"))
+                unreachable(format!("{what}: node {node:?}: {status}: {message}"))
             }
         }
+    }
+}
+
+/// 503 without the advice to try again: clients would repeat the request for seconds, and what
+/// keeps it from being answered is not about to change.
+pub fn unreachable(message: String) -> ApiError {
+    ApiError {
+        details: None,
+        ..ApiError::unavailable(message)
     }
 }
 
@@ -253,26 +262,56 @@ impl Pipe {
             return held(answer.map(Body::new), permit);
         };
         let agent = hyper::upgrade::on(&mut answer);
-        tokio::spawn(async move {
-            let both = async { tokio::try_join!(client, agent) };
-            let piped = async {
-                match tokio::time::timeout(UPGRADE_TIMEOUT, both).await {
-                    Ok(Ok((client, agent))) => {
-                        splice(TokioIo::new(client), TokioIo::new(agent)).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%error, "an upgrade broke off"),
-                    Err(_) => tracing::debug!("an upgrade was not taken up"),
-                }
-            };
-            shutdown.run_until_cancelled(piped).await;
-            drop(permit);
+        let both = async move { tokio::try_join!(client, agent) };
+        upgraded(both, permit, shutdown, |(client, agent)| {
+            splice(TokioIo::new(client), TokioIo::new(agent))
         });
         answer.map(|_| Body::empty())
     }
+
+    /// Runs a session with the client, once it has taken up the upgrade that it is answered with.
+    ///
+    /// # Errors
+    /// 400 if its connection cannot be upgraded.
+    pub fn run<F>(self, session: impl FnOnce(TokioIo<Upgraded>) -> F + Send + 'static) -> Result<()>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        self.check()?;
+        if let Some(client) = self.upgrade {
+            upgraded(client, self.permit, self.shutdown, |client| {
+                session(TokioIo::new(client))
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Waits for an upgrade and runs what follows on it, until its end or the server's.
+fn upgraded<T, F>(
+    upgrade: impl Future<Output = std::result::Result<T, hyper::Error>> + Send + 'static,
+    permit: OwnedSemaphorePermit,
+    shutdown: CancellationToken,
+    then: impl FnOnce(T) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+    T: Send,
+{
+    tokio::spawn(shutdown.run_until_cancelled_owned(async move {
+        match tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await {
+            Ok(Ok(upgraded)) => then(upgraded).await,
+            Ok(Err(error)) => tracing::debug!(%error, "an upgrade broke off"),
+            Err(_) => tracing::debug!("an upgrade was not taken up"),
+        }
+        drop(permit);
+    }));
 }
 
 /// Copies both ways until one side has said all and the other had time to.
-async fn splice(client: impl AsyncRead + AsyncWrite, agent: impl AsyncRead + AsyncWrite) {
+async fn splice(
+    client: impl AsyncRead + AsyncWrite + Send,
+    agent: impl AsyncRead + AsyncWrite + Send,
+) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_agent, mut to_agent) = tokio::io::split(agent);
     let up = async {

@@ -2,12 +2,14 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use euston_streams::{Purpose, ReadingSession, negotiate};
 use euston_tls::HttpsClient;
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::agent::{ANSWER_TIMEOUT, Agent, container, no_body, node_of};
+use super::agent::{ANSWER_TIMEOUT, Agent, Pipe, container, no_body, node_of};
 use super::request::Query;
 use crate::error::{ApiError, Result};
 use crate::registry::{Registry, Resource, name_of};
@@ -71,6 +73,46 @@ pub async fn get(
         return Ok(plain(answer.status(), Body::new(answer.into_body())));
     }
     Err(agent.refusal(answer, &what).await)
+}
+
+/// The same log in the messages of a WebSocket.
+///
+/// # Errors
+/// 400 and 403 for an upgrade that cannot be.
+pub fn over_websocket(log: Response, headers: &HeaderMap, pipe: Pipe) -> Result<Response> {
+    let (agreed, answer) = negotiate(headers, Purpose::Reading).map_err(|refusal| ApiError {
+        code: refusal.status.as_u16(),
+        reason: match refusal.status {
+            StatusCode::FORBIDDEN => "Forbidden",
+            _ => "BadRequest",
+        },
+        message: refusal.message,
+        details: None,
+        continue_token: None,
+    })?;
+    let mut body = log.into_body();
+    pipe.run(move |client| async move {
+        let Ok(session) = ReadingSession::begin(client, agreed) else {
+            return;
+        };
+        let gone = session.gone();
+        let sending = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                if let Ok(bytes) = frame.into_data()
+                    && session.send(bytes).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        // A log that is followed may be silent for ever, and its reader gone.
+        gone.run_until_cancelled(sending).await;
+        session.finish().await;
+    })?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = answer;
+    Ok(response)
 }
 
 /// The part of the query that the node understands.

@@ -222,7 +222,11 @@ impl Api {
                 Some(_) => {
                     let key = self.key(resource, &target)?;
                     let client = self.node_client.as_ref();
-                    log::get(&self.registry, resource, &key, &query, client).await?
+                    let log = log::get(&self.registry, resource, &key, &query, client).await?;
+                    if euston_streams::wanted_upgrade(headers).is_some() {
+                        return log::over_websocket(log, headers, self.pipe(parts)?);
+                    }
+                    log
                 }
                 None => self.watch(resource, namespace, headers, &query).await?,
             };
@@ -262,6 +266,15 @@ impl Api {
         })
     }
 
+    /// A place for a client that may be connected with a node.
+    fn pipe(&self, parts: &Parts) -> Result<agent::Pipe> {
+        Ok(agent::Pipe {
+            upgrade: parts.extensions.get::<OnUpgrade>().cloned(),
+            permit: self.place()?,
+            shutdown: self.shutdown.clone(),
+        })
+    }
+
     /// What a node answers. Takes as long as client and node want.
     async fn relay(
         &self,
@@ -273,11 +286,7 @@ impl Api {
         body: Body,
     ) -> Result<Response> {
         let (registry, client) = (&self.registry, self.node_client.as_ref());
-        let pipe = agent::Pipe {
-            upgrade: parts.extensions.get::<OnUpgrade>().cloned(),
-            permit: self.place()?,
-            shutdown: self.shutdown.clone(),
-        };
+        let pipe = self.pipe(parts)?;
         match sub {
             Subresource::Proxy(to) => {
                 let call = proxy::Call {

@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rand::seq::IndexedRandom;
 
-use super::agent::{Agent, Pipe, node_of};
+use super::agent::{Agent, Pipe, node_of, unreachable};
 use super::request::ResourcePath;
 use super::respond;
 use crate::error::{ApiError, Result};
@@ -151,10 +151,7 @@ pub async fn proxy(registry: &Registry, call: Call<'_>, pipe: Pipe) -> Result<Re
                 .choose(&mut rand::rng())
                 .map(|(node, pod, port)| pod_root(node, namespace, pod, *port))
                 .ok_or_else(|| {
-                    ApiError::unavailable(format!(
-                        "no endpoints available for service {:?}",
-                        id.name
-                    ))
+                    unreachable(format!("no endpoints available for service {:?}", id.name))
                 })?
         }
     };
@@ -259,7 +256,7 @@ fn endpoints(
             .find(|port| port.port == number)
             .map(|port| port.name.clone().unwrap_or_default())
             .ok_or_else(|| {
-                ApiError::unavailable(format!(
+                unreachable(format!(
                     "no service port {number} found for service {:?}",
                     id.name
                 ))

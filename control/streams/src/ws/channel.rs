@@ -16,6 +16,17 @@ pub(crate) enum Form {
     Binary,
     /// The channel as a digit, then base64, as text.
     Base64,
+    /// There is one channel, which is not named: bytes as they are.
+    Plain,
+    /// The same as base64, as text.
+    PlainBase64,
+}
+
+impl Form {
+    /// Whether messages are text.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Form::Base64 | Form::PlainBase64)
+    }
 }
 
 /// What a client said.
@@ -66,6 +77,8 @@ pub(crate) fn decode(form: Form, closes: bool, mut message: Bytes) -> Result<Sai
                 .map_err(|error| BadMessage::Base64(error.to_string()))?;
             Ok(Said::Data(first - b'0', bytes.into()))
         }
+        // Only the server has something to say.
+        Form::Plain | Form::PlainBase64 => Ok(Said::Nothing),
     }
 }
 
@@ -84,6 +97,8 @@ pub(crate) fn encode(form: Form, channel: u8, bytes: &[u8]) -> Bytes {
             STANDARD.encode_string(bytes, &mut text);
             text.into()
         }
+        Form::Plain => Bytes::copy_from_slice(bytes),
+        Form::PlainBase64 => STANDARD.encode(bytes).into(),
     }
 }
 
@@ -131,6 +146,8 @@ mod tests {
                 assert_eq!(said, Said::Data(3, Bytes::copy_from_slice(bytes)));
             }
         }
+        assert_eq!(&encode(Form::Plain, 0, b"abc")[..], b"abc");
+        assert_eq!(&encode(Form::PlainBase64, 0, b"abc")[..], b"YWJj");
         assert_eq!(&encode(Form::Base64, 1, b"abc")[..], b"1YWJj");
         assert_eq!(&encode(Form::Binary, 1, b"abc")[..], b"\x01abc");
     }

@@ -169,12 +169,13 @@ async fn writing(
                     // Channels have small numbers.
                     let channel = u8::try_from(id).unwrap_or_default();
                     let message = channel::encode(dialect.form, channel, &bytes);
-                    match dialect.form {
-                        Form::Binary => Message::Binary(message),
-                        Form::Base64 => match Utf8Bytes::try_from(message) {
+                    if dialect.form.is_text() {
+                        match Utf8Bytes::try_from(message) {
                             Ok(text) => Message::Text(text),
                             Err(_) => continue,
-                        },
+                        }
+                    } else {
+                        Message::Binary(message)
                     }
                 }
                 // The server has no way to say that one channel is at its end.

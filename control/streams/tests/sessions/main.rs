@@ -5,6 +5,7 @@
 mod command;
 mod forward;
 mod hostile;
+mod reading;
 mod spdy_client;
 mod ws_client;
 
