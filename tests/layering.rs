@@ -47,9 +47,21 @@ const ARROWS: &[Arrow] = &[
         "wires and sessions; whoever has bytes and commands can use them",
     ),
     (
+        "euston-custom",
+        &["euston-api"],
+        "what a definition says of its objects is decided without I/O",
+    ),
+    (
+        "euston-fields",
+        &[],
+        "who owns a field is decided on trees and a schema alone",
+    ),
+    (
         "euston-apiserver",
         &[
             "euston-api",
+            "euston-custom",
+            "euston-fields",
             "euston-protobuf",
             "euston-streams",
             "euston-tls",
@@ -162,6 +174,19 @@ const NEVER: &[(&str, &[&str], &str)] = &[
         "euston-api",
         &["tokio*", "hyper*", "http*", "axum", "tower", "kube*"],
         "the vocabulary does no I/O",
+    ),
+    (
+        "euston-fields",
+        &[
+            "tokio*",
+            "hyper*",
+            "http*",
+            "axum",
+            "tower",
+            "kube*",
+            "k8s-openapi",
+        ],
+        "owning fields is pure, and knows no kind",
     ),
     (
         "euston-sandbox",

@@ -206,6 +206,11 @@ impl ErrorList {
         self.push(ErrorKind::Invalid, path, Some(show(&value)), detail);
     }
 
+    /// What stands at `path` breaks the rule in `detail`; showing it would not help.
+    pub fn broken(&mut self, path: Path, detail: impl Into<String>) {
+        self.push(ErrorKind::Invalid, path, None, detail);
+    }
+
     /// `value` at `path` is none of `supported`.
     pub fn not_supported(&mut self, path: Path, value: impl serde::Serialize, supported: &[&str]) {
         let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
@@ -238,6 +243,11 @@ impl ErrorList {
     /// What `value` at `path` names does not exist.
     pub fn not_found(&mut self, path: Path, value: impl serde::Serialize) {
         self.push(ErrorKind::NotFound, path, Some(show(&value)), "");
+    }
+
+    /// One more error, for kinds of error that have no method here.
+    pub fn add(&mut self, error: FieldError) {
+        self.0.push(error);
     }
 
     fn push(

@@ -159,6 +159,16 @@ impl ApiError {
         )
     }
 
+    /// 409: others own what an apply would change.
+    pub fn apply_conflict(conflicts: &euston_fields::Conflicts) -> Self {
+        let mut error = Self::new(409, "Conflict", conflicts.to_string());
+        for conflict in &conflicts.0 {
+            let field = Some(conflict.path.clone());
+            error = error.cause("FieldManagerConflict", conflict.to_string(), field);
+        }
+        error
+    }
+
     /// 410: the resourceVersion or continue token is too old.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
@@ -206,6 +216,11 @@ impl ApiError {
             format!("Internal error occurred: {message}"),
         )
         .cause("", message.to_string(), None)
+    }
+
+    /// 500 in words of its own, where clients look for them.
+    pub fn failure(message: impl Into<String>) -> Self {
+        Self::new(500, "InternalError", message)
     }
 
     /// 503: not now; a retry may help.

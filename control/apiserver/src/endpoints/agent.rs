@@ -55,6 +55,7 @@ impl<'a> Agent<'a> {
             .resource("", "v1", "nodes")
             .ok_or_else(|| missing("unknown kind"))?;
         let entry = nodes
+            .resource()
             .cache
             .get(&ObjectKey::new(None, node))
             .ok_or_else(|| missing("it is not registered any more"))?;

@@ -2,11 +2,13 @@
 //! A file per verb; none of them knows a kind.
 
 mod agent;
+mod apply;
 mod binding;
 mod body;
 mod connect;
 mod discovery;
 mod documents;
+mod eviction;
 mod list;
 mod log;
 mod negotiate;
@@ -14,6 +16,7 @@ mod partial;
 mod patch;
 mod protobuf;
 mod proxy;
+mod published;
 mod request;
 mod respond;
 mod scale;
@@ -38,12 +41,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::openapi::OpenApi;
-use crate::registry::kind::Subresource;
+use crate::registry::kind::{Closed, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
-use discovery::Discovery;
 use negotiate::Accepted;
 use request::{Query, ResourcePath};
 use selection::Selection;
@@ -51,6 +52,7 @@ use table::IncludeObject;
 use watch::WatchOptions;
 
 pub use discovery::GIT_VERSION;
+pub use published::Published;
 
 /// Reads under way at a time (kube-apiserver's `max-requests-inflight`); more are told
 /// to come back, so that a flood of lists cannot exhaust memory.
@@ -67,8 +69,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Everything that answers requests.
 pub struct Api {
     registry: Arc<Registry>,
-    discovery: Discovery,
-    documents: Arc<OpenApi>,
+    published: Arc<Published>,
     node_client: Option<HttpsClient>,
     reads: Semaphore,
     writes: Semaphore,
@@ -83,14 +84,8 @@ impl Api {
         node_client: Option<HttpsClient>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let kinds = registry.table().kinds();
-        let docs = kinds
-            .iter()
-            .map(|kind| documents::resource_doc(kind))
-            .collect();
         Arc::new(Api {
-            discovery: Discovery::new(kinds),
-            documents: Arc::new(OpenApi::new(docs)),
+            published: Arc::new(Published::new(registry.table().clone())),
             registry,
             node_client,
             reads: Semaphore::new(READS_MAX),
@@ -100,9 +95,9 @@ impl Api {
         })
     }
 
-    /// The documents at `/openapi`, for upkeep to trim.
-    pub fn documents(&self) -> &Arc<OpenApi> {
-        &self.documents
+    /// What is told of the kinds, for upkeep to trim.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
     }
 
     /// The routes. Images are served beside it, to those who are known.
@@ -138,9 +133,12 @@ impl Api {
         }
         let query = Query::parse(parts.uri.query());
         if path.starts_with("/openapi/") && reads {
-            return documents::respond(&self.documents, path, &parts.headers, &query).await;
+            let documents = &self.published.now().documents;
+            return documents::respond(documents, path, &parts.headers, &query).await;
         }
-        if reads && let Some(response) = self.discovery.respond(path, &parts.headers) {
+        if reads
+            && let Some(response) = self.published.now().discovery.respond(path, &parts.headers)
+        {
             return Ok(response);
         }
         let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
@@ -164,10 +162,11 @@ impl Api {
         body: Body,
     ) -> Result<Response> {
         let (method, headers) = (&parts.method, &parts.headers);
-        let resource = self
+        let row = self
             .registry
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
+        let resource = row.resource();
         let not_allowed =
             || ApiError::method_not_allowed(&target.group, &target.resource, method.as_str());
         let watching = target.name.is_none() && query.flag("watch")?;
@@ -189,6 +188,17 @@ impl Api {
                 &why,
             ));
         }
+        match &resource.kind.closed {
+            Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
+            Some(Closed::ToCreation(why)) if verb == "create" => {
+                let mut error = not_allowed();
+                error.message.clone_from(why);
+                return Err(error);
+            }
+            _ => {}
+        }
+        // Applying creates what is not there.
+        let may_create = verb == "patch" && auth::allowed(user, action.to("create"));
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
             return Err(ApiError::no_such_path());
@@ -245,6 +255,7 @@ impl Api {
             method,
             headers,
             query: &query,
+            may_create,
         };
         // Boxed: the largest of the verbs' futures would otherwise sit in every request's.
         let work: BoxFuture<'_, Result<Response>> = Box::pin(call.answer(&target, body));
@@ -381,6 +392,8 @@ struct Call<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     query: &'a Query,
+    /// A patch may create what is not there.
+    may_create: bool,
 }
 
 impl Call<'_> {
@@ -430,19 +443,22 @@ impl Call<'_> {
             ..
         } = self;
         let registry = &api.registry;
-        let part = if self.sub == Some(Subresource::Status) {
-            Part::Status
-        } else {
-            Part::Main
-        };
+        let part = Part::at(self.sub);
         match (self.verb, self.sub) {
-            ("get", None | Some(Subresource::Status)) => {
+            ("get", sub) if sub.is_none_or(Subresource::is_part) => {
                 api.get(resource, key, headers, query).await
             }
-            ("update", None | Some(Subresource::Status)) => {
+            ("update", sub) if sub.is_none_or(Subresource::is_part) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
             }
-            ("patch", None | Some(Subresource::Status)) => {
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) && apply::is_apply(headers) => {
+                let may_create = self.may_create;
+                apply::apply(
+                    registry, resource, key, part, headers, query, body, may_create,
+                )
+                .await
+            }
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await
             }
             ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
@@ -452,6 +468,9 @@ impl Call<'_> {
             }
             ("create", Some(Subresource::Binding)) => {
                 binding::bind(registry, resource, key, headers, query, body).await
+            }
+            ("create", Some(Subresource::Eviction)) => {
+                eviction::evict(registry, resource, key, headers, query, body).await
             }
             ("update", Some(Subresource::Finalize)) => {
                 binding::finalize(registry, resource, key, headers, query, body).await

@@ -223,9 +223,10 @@ fn pod_place(pod: &Pod, namespace: &str, id: &Id<'_>) -> Result<Place> {
 
 /// The EndpointSlices of a Service.
 fn slices(registry: &Registry, namespace: &str, service: &str) -> Result<Vec<EndpointSlice>> {
-    let resource = registry
+    let row = registry
         .resource("discovery.k8s.io", "v1", "endpointslices")
         .ok_or_else(|| ApiError::internal("EndpointSlices are not served"))?;
+    let resource = row.resource();
     let from = ObjectKey::new(Some(namespace), "");
     let mut slices = Vec::new();
     for (key, entry) in resource.cache.snapshot().range(from.clone()..) {

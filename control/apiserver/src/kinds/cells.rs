@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use euston_api::time;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 /// What stands where there is nothing to show.
 pub(super) const NONE: &str = "<none>";
+/// What stands where nothing is set.
+pub(super) const UNSET: &str = "<unset>";
 
 pub(super) fn name(meta: &ObjectMeta) -> Value {
     meta.name.as_deref().unwrap_or_default().into()
@@ -29,10 +32,20 @@ pub(super) fn or_unknown(text: &str) -> Value {
     if text.is_empty() { time::UNKNOWN } else { text }.into()
 }
 
+/// `True`, `False` or `<unset>`.
+pub(super) fn truth(value: Option<bool>) -> Value {
+    match value {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => UNSET,
+    }
+    .into()
+}
+
 /// The first `max` entries, and how many more there are; `<unset>` if there are none.
 pub(super) fn list_with_more(entries: &[String], max: usize) -> String {
     if entries.is_empty() {
-        return "<unset>".to_owned();
+        return UNSET.to_owned();
     }
     let shown = entries[..entries.len().min(max)].join(",");
     match entries.len().saturating_sub(max) {
@@ -49,6 +62,12 @@ pub(super) fn containers(containers: &[Container]) -> [Value; 2] {
         .map(|c| c.image.as_deref().unwrap_or_default())
         .collect();
     [names.join(",").into(), images.join(",").into()]
+}
+
+/// The amount of a resource, or nothing.
+pub(super) fn amount(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Value {
+    let amount = amounts.and_then(|a| a.get(name));
+    amount.map(|q| q.0.as_str()).unwrap_or_default().into()
 }
 
 /// `a=b,c=d`, or `<none>`.

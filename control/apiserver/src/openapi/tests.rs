@@ -17,6 +17,7 @@ where
         group: K::GROUP.into(),
         version: K::VERSION.into(),
         kind: K::KIND.into(),
+        list_kind: format!("{}List", K::KIND),
         plural: K::URL_PATH_SEGMENT.into(),
         namespaced,
         verbs: [
@@ -32,33 +33,36 @@ where
         .map(String::from)
         .to_vec(),
         subresources,
-        schema: |generator| generator.subschema_for::<K>(),
+        schema: Arc::new(|generator| generator.subschema_for::<K>()),
     }
 }
 
 fn openapi() -> OpenApi {
     let status = || subresource("status", &["get", "patch", "update"], None);
     let scale = ("autoscaling", "v1", "Scale");
-    OpenApi::new(vec![
-        resource::<core::Pod>(
-            true,
-            vec![
-                status(),
-                subresource("log", &["get"], None),
-                subresource("binding", &["create"], Some(("", "v1", "Binding"))),
-            ],
-        ),
-        resource::<core::Node>(false, vec![status()]),
-        resource::<core::Secret>(true, vec![]),
-        resource::<core::Service>(true, vec![status()]),
-        resource::<apps::Deployment>(
-            true,
-            vec![
-                status(),
-                subresource("scale", &["get", "patch", "update"], Some(scale)),
-            ],
-        ),
-    ])
+    OpenApi::new(
+        vec![
+            resource::<core::Pod>(
+                true,
+                vec![
+                    status(),
+                    subresource("log", &["get"], None),
+                    subresource("binding", &["create"], Some(("", "v1", "Binding"))),
+                ],
+            ),
+            resource::<core::Node>(false, vec![status()]),
+            resource::<core::Secret>(true, vec![]),
+            resource::<core::Service>(true, vec![status()]),
+            resource::<apps::Deployment>(
+                true,
+                vec![
+                    status(),
+                    subresource("scale", &["get", "patch", "update"], Some(scale)),
+                ],
+            ),
+        ],
+        None,
+    )
 }
 
 fn json(document: &Document) -> Value {
@@ -335,20 +339,26 @@ fn unions_of_scalars_are_written_as_each_version_can() {
 
 #[test]
 fn a_schema_that_is_no_type_of_ours_gets_a_name() {
-    let document = OpenApi::new(vec![ResourceDoc {
-        group: "stable.example.com".into(),
-        version: "v1".into(),
-        kind: "CronTab".into(),
-        plural: "crontabs".into(),
-        namespaced: true,
-        verbs: vec!["get".into(), "list".into()],
-        subresources: vec![subresource(
-            "mystery",
-            &["get"],
-            Some(("x", "v1", "Mystery")),
-        )],
-        schema: |_| schemars::json_schema!({ "type": "object", "description": "A table." }),
-    }]);
+    let document = OpenApi::new(
+        vec![ResourceDoc {
+            group: "stable.example.com".into(),
+            version: "v1".into(),
+            kind: "CronTab".into(),
+            list_kind: "CronTabList".into(),
+            plural: "crontabs".into(),
+            namespaced: true,
+            verbs: vec!["get".into(), "list".into()],
+            subresources: vec![subresource(
+                "mystery",
+                &["get"],
+                Some(("x", "v1", "Mystery")),
+            )],
+            schema: Arc::new(
+                |_| schemars::json_schema!({ "type": "object", "description": "A table." }),
+            ),
+        }],
+        None,
+    );
     let document = json(&document.v3("stable.example.com", "v1").expect("registered"));
     let name = "com.example.stable.v1.CronTab";
     let schema = &document["components"]["schemas"][name];
@@ -462,4 +472,54 @@ fn prose_is_not_lost_to_size() {
         (200_000..3_000_000).contains(&bytes),
         "core is {bytes} bytes"
     );
+}
+
+#[test]
+fn the_second_version_says_what_it_can_of_a_custom_resource() {
+    let schema = serde_json::json!({ "type": "object", "properties": {
+        "not": { "type": "string" },
+        "a": { "type": "string", "nullable": true },
+        "b": { "x-kubernetes-preserve-unknown-fields": true, "type": "object", "properties": { "c": { "type": "string" } } },
+        "d": { "type": "array", "items": { "type": "object", "oneOf": [{ "required": ["e"] }] } },
+    } });
+    let docs = OpenApi::new(
+        vec![ResourceDoc {
+            group: "stable.example.com".into(),
+            version: "v1".into(),
+            kind: "CronTab".into(),
+            list_kind: "CronTabs".into(),
+            plural: "crontabs".into(),
+            namespaced: true,
+            verbs: vec!["get".into()],
+            subresources: Vec::new(),
+            schema: Arc::new(move |_| schema.as_object().cloned().unwrap_or_default().into()),
+        }],
+        None,
+    );
+    let document: Value = serde_json::from_slice(&docs.v2_json().body).unwrap();
+    let definitions = &document["definitions"];
+    assert_eq!(
+        definitions["com.example.stable.v1.CronTab"]["properties"],
+        serde_json::json!({
+            "not": { "type": "string" },
+            "a": {},
+            "b": { "x-kubernetes-preserve-unknown-fields": true, "type": "object" },
+            "d": { "type": "array", "items": { "type": "object" } },
+        })
+    );
+}
+
+#[test]
+fn documents_of_kinds_that_stay_are_kept_when_others_come_and_go() {
+    let pods = resource::<core::Pod>(true, Vec::new());
+    let deployments = resource::<k8s_openapi::api::apps::v1::Deployment>(true, Vec::new());
+    let before = OpenApi::new(vec![pods.clone()], None);
+    let pod_document = before.v3("", "v1").unwrap();
+    let after = OpenApi::new(vec![pods.clone(), deployments], Some(&before));
+    assert_eq!(
+        after.v3("", "v1").unwrap().body.as_ptr(),
+        pod_document.body.as_ptr()
+    );
+    assert!(after.v3("apps", "v1").is_some());
+    assert_ne!(after.v2_json().etag, before.v2_json().etag);
 }

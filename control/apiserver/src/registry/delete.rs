@@ -8,8 +8,9 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::options::{Deletion, Propagation};
-use super::update::{Precondition, finished};
+use super::update::{Part, Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
+use crate::admission::Request;
 use crate::error::Result;
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -44,8 +45,10 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
             precondition.check(resource, old.as_ref(), &entry)?;
+            self.admission.delete(resource, old.as_ref())?;
             let uid = old.meta().uid.clone();
 
             let mut new = old.clone_box();
@@ -56,7 +59,13 @@ impl Registry {
                 .unwrap_or(0)
                 .max(0);
             let first = old.meta().deletion_timestamp.is_none();
-            mark(new.meta_mut(), grace, deletion.propagation, metadata::now());
+            let propagation = deletion.propagation.or_else(|| {
+                let rules = &resource.kind.rules;
+                rules
+                    .default_propagation()
+                    .filter(|_| first && !says_what_becomes_of_dependents(old.meta()))
+            });
+            mark(new.meta_mut(), grace, propagation, metadata::now());
             if first {
                 resource.kind.rules.mark_terminating(new.as_mut());
                 if let Some(generation) = new.meta().generation {
@@ -64,22 +73,26 @@ impl Registry {
                 }
             }
             let gone = finished(resource, new.as_ref());
-            let value = resource.encode(&new)?;
-            if deletion.dry_run || (!gone && value == entry.value) {
+            let value = resource.seal(resource.encode(&new)?, parts.owners)?;
+            if deletion.dry_run || (!gone && value == entry.stored()) {
                 return Ok(Deleted {
                     entry,
                     gone: gone && deletion.dry_run,
                     uid,
                 });
             }
+            let request = Request::update(resource, Part::Computed, old.as_ref());
+            let left = (!gone).then_some(new.as_ref());
+            let charged = self.admission.charge(&request, left).await?;
             let claims = if gone {
                 self.admission.given_up(old.as_ref())
             } else {
                 Claims::default()
             };
+            let claims = claims.with(charged.beside.clone());
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(Deleted { entry, gone, uid });
             }
             if precondition.resource_version.is_some() {
@@ -88,6 +101,12 @@ impl Registry {
         }
         Err(resource.stale(name_of(key)))
     }
+}
+
+/// True if a finalizer says what becomes of the object's dependents.
+fn says_what_becomes_of_dependents(meta: &ObjectMeta) -> bool {
+    let mut finalizers = meta.finalizers.iter().flatten();
+    finalizers.any(|f| f == FINALIZER_ORPHAN || f == FINALIZER_FOREGROUND)
 }
 
 /// Marks an object as terminating with `grace` seconds. Grace already given is only

@@ -6,14 +6,18 @@
 
 pub mod decode;
 pub mod kind;
+mod locate;
 mod metadata;
 pub mod object;
 pub mod options;
 pub mod strategy;
 pub mod table;
+pub mod version;
 
+mod apply;
 mod create;
 mod delete;
+mod ownership;
 mod scan;
 mod update;
 
@@ -23,19 +27,21 @@ use bytes::Bytes;
 
 use crate::admission::Admission;
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey, ResourceCache, Storage};
+use crate::storage::{Entry, ObjectKey, Parts, ResourceCache, Storage, join};
 use kind::Kind;
 use object::BoxObject;
 use options::FieldValidation;
-use table::Table;
+use table::{Row, Table};
 
-pub use update::{Part, Precondition};
+pub use apply::Application;
+pub use update::{Part, Precondition, name_mismatch};
 
 /// The largest object that is stored, in bytes of JSON: etcd's and so Kubernetes' bound.
 pub const OBJECT_BYTES_MAX: usize = 3 << 19;
 
 /// Tries of a write that others keep overtaking, before the client is told to retry.
-const ATTEMPTS_MAX: usize = 16;
+/// Several servers that write under one quota take turns at random.
+const ATTEMPTS_MAX: usize = 64;
 
 /// Which kind a request is about: its row, and what hangs off it.
 #[derive(Clone, Copy)]
@@ -60,16 +66,35 @@ impl Resource<'_> {
         ApiError::conflict(&self.kind.names.group, &self.kind.names.plural, name, why)
     }
 
-    fn encode(&self, object: &BoxObject) -> Result<Bytes> {
-        let json = object.to_json().map_err(ApiError::internal)?;
+    /// The object as it is stored, without owners.
+    fn encode(&self, object: &BoxObject) -> Result<Vec<u8>> {
+        let json = self.kind.rules.encode(object.as_ref());
+        json.map_err(ApiError::internal)
+    }
+
+    /// The bytes to store: an encoded object and the JSON of its owners.
+    fn seal(&self, lean: Vec<u8>, owners: Option<&[u8]>) -> Result<Bytes> {
+        let json = join(lean, owners);
         if json.len() > OBJECT_BYTES_MAX {
             return Err(ApiError::too_large(OBJECT_BYTES_MAX));
         }
         Ok(json.into())
     }
 
-    fn decode_stored(&self, entry: &Entry) -> Result<BoxObject> {
-        self.kind.rules.decode_stored(&entry.value).map_err(|e| {
+    /// What clients see of stored bytes.
+    fn entry(&self, key: &ObjectKey, revision: u64, stored: Bytes) -> Arc<Entry> {
+        Arc::new(Entry::of(self.kind, key.clone(), revision, stored))
+    }
+
+    /// The object in an entry whose [`parts`](Entry::parts) are at hand.
+    fn decode_stored(&self, entry: &Entry, parts: &Parts<'_>) -> Result<BoxObject> {
+        let as_stored = entry.is_as_stored();
+        let json = if as_stored {
+            &*parts.lean
+        } else {
+            &*entry.value
+        };
+        self.kind.rules.decode_stored(json).map_err(|e| {
             ApiError::internal(format!(
                 "the stored {} {:?} cannot be decoded: {e}",
                 self.kind.names.kind,
@@ -91,14 +116,14 @@ pub struct Saved {
 
 /// All kinds and their objects.
 pub struct Registry {
-    table: Table,
+    table: Arc<Table>,
     storage: Arc<Storage>,
     admission: Admission,
 }
 
 impl Registry {
-    /// A registry over loaded storage, whose caches are in the table's order.
-    pub fn new(table: Table, storage: Arc<Storage>, admission: Admission) -> Self {
+    /// A registry over the table's kinds and the storage that their caches follow.
+    pub fn new(table: Arc<Table>, storage: Arc<Storage>, admission: Admission) -> Self {
         Registry {
             table,
             storage,
@@ -107,7 +132,7 @@ impl Registry {
     }
 
     /// The table of kinds.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
 
@@ -116,18 +141,9 @@ impl Registry {
         &self.storage
     }
 
-    /// The resource served under a group, version and plural name.
-    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Resource<'_>> {
-        self.row(self.table.find(group, version, plural)?)
-    }
-
-    /// The resource in a row of the table.
-    pub fn row(&self, row: usize) -> Option<Resource<'_>> {
-        let kind = self.table.kinds().get(row)?;
-        Some(Resource {
-            kind,
-            cache: self.storage.cache(row),
-        })
+    /// What is served under a group, version and plural name, as of now.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Row> {
+        self.table.find(group, version, plural)
     }
 
     /// The object at `key`, as of now.
@@ -169,10 +185,6 @@ impl Registry {
             ))),
             FieldValidation::Strict | FieldValidation::Warn => Ok((object, findings)),
         }
-    }
-
-    fn dry_entry(key: &ObjectKey, value: Bytes, revision: u64) -> Arc<Entry> {
-        Arc::new(Entry::new(key.clone(), revision, value))
     }
 }
 

@@ -9,6 +9,7 @@ mod cache;
 mod entry;
 mod feed;
 mod images;
+mod owners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, WatchCursor};
 pub use entry::Entry;
 pub use images::ImageCatalog;
+pub use owners::{Parts, join, split};
 
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
@@ -58,17 +60,25 @@ impl ObjectKey {
 
 /// The prefix of all objects of a kind, with a slash at its end.
 pub(crate) fn prefix(kind: &Kind) -> String {
-    let group = if kind.names.group.is_empty() {
-        "core"
-    } else {
-        &kind.names.group
-    };
-    format!("{ROOT}{group}/{}/", kind.names.plural)
+    let (group, plural) = kind.stored_as();
+    let group = if group.is_empty() { "core" } else { group };
+    format!("{ROOT}{group}/{plural}/")
 }
 
 /// A write whose precondition no longer held.
 #[derive(Debug)]
 pub struct Moved;
+
+/// An object that changes in the same write as another, and must still be as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Its key in the store.
+    pub key: String,
+    /// As of which revision it was read.
+    pub revision: u64,
+    /// What it becomes.
+    pub value: Bytes,
+}
 
 /// Keys that stand for something of which there is one: an address, a port. Whoever holds it has created its key,
 /// in the write that stores the object, and removes it in the write that gives it up.
@@ -78,42 +88,55 @@ pub struct Claims {
     pub taken: Vec<String>,
     /// Keys that go.
     pub given_up: Vec<String>,
+    /// What else the write changes.
+    pub beside: Vec<Beside>,
+}
+
+impl Claims {
+    /// The same, and `beside` in the same write.
+    #[must_use]
+    pub fn with(mut self, beside: Vec<Beside>) -> Self {
+        self.beside = beside;
+        self
+    }
 }
 
 /// The store and the caches over it.
 pub struct Storage {
     store: Store,
-    caches: Vec<Arc<ResourceCache>>,
+    feed: feed::Handle,
     reached: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
 }
 
 impl Storage {
-    /// Loads the caches of `kinds` and keeps them fed until `shutdown`.
+    /// Follows the store until `shutdown`; no kind is cached yet.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn start(
-        store: Store,
-        kinds: &[Arc<Kind>],
-        shutdown: CancellationToken,
-    ) -> Result<Self> {
-        let caches: Vec<Arc<ResourceCache>> = kinds
-            .iter()
-            .map(|kind| Arc::new(ResourceCache::new(kind.clone())))
-            .collect();
-        let reached = feed::start(store.clone(), caches.clone(), shutdown).await?;
+    pub async fn start(store: Store, shutdown: CancellationToken) -> Result<Self> {
+        let (feed, reached) = feed::start(store.clone(), shutdown).await?;
         Ok(Storage {
             leadership: store.leadership(),
             store,
-            caches,
+            feed,
             reached,
         })
     }
 
-    /// The cache of the kind in row `index` of the table.
-    pub fn cache(&self, index: usize) -> &Arc<ResourceCache> {
-        &self.caches[index]
+    /// Caches of `kinds`, loaded and from now on fed. A kind that is stored where another's
+    /// cache is already (another version of it, or its successor) takes over what that holds,
+    /// recent changes included.
+    ///
+    /// # Errors
+    /// If the store cannot be read; then nothing is attached.
+    pub async fn attach(&self, kinds: Vec<Arc<Kind>>) -> Result<Vec<Arc<ResourceCache>>> {
+        self.feed.attach(kinds).await
+    }
+
+    /// Stops feeding these caches; watches on them end.
+    pub async fn detach(&self, caches: Vec<Arc<ResourceCache>>) {
+        self.feed.detach(caches).await;
     }
 
     /// The revision that all caches have reached.
@@ -216,6 +239,10 @@ impl Storage {
             success.push(Op::put(claim.clone(), Bytes::new()));
         }
         success.extend(claims.given_up.iter().cloned().map(removal));
+        for beside in &claims.beside {
+            compare.push(unchanged(&beside.key, beside.revision));
+            success.push(Op::put(beside.key.clone(), beside.value.clone()));
+        }
         let txn = Txn {
             compare,
             success,
@@ -227,6 +254,22 @@ impl Storage {
         } else {
             Err(Moved)
         })
+    }
+
+    /// Removes everything that is stored of a kind, whatever it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, kind: &Kind) -> Result<()> {
+        let txn = Txn {
+            success: vec![Op::Delete {
+                range: KeyRange::prefix(prefix(kind)),
+                prev_kv: false,
+            }],
+            ..Txn::default()
+        };
+        self.store.txn(txn).await?;
+        Ok(())
     }
 
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
@@ -262,7 +305,8 @@ impl Storage {
                     .ok()?
                     .strip_prefix(&prefix)?
                     .to_owned();
-                Some(Arc::new(Entry::new(
+                Some(Arc::new(Entry::of(
+                    kind,
                     ObjectKey(key),
                     kv.mod_revision,
                     kv.value.clone(),
