@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
 
+mod clients;
 mod cluster;
 mod kubectl;
 mod life;

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::raw;
 
-async fn every_kind(client: &Client) -> Vec<(ApiResource, bool)> {
+pub async fn every_kind(client: &Client) -> Vec<(ApiResource, bool)> {
     let discovery = Discovery::new(client.clone()).run().await.unwrap();
     let mut kinds = Vec::new();
     for group in discovery.groups() {
@@ -41,7 +41,7 @@ async fn every_kind(client: &Client) -> Vec<(ApiResource, bool)> {
     kinds
 }
 
-fn api(client: &Client, resource: &ApiResource, namespaced: bool) -> Api<DynamicObject> {
+pub fn api(client: &Client, resource: &ApiResource, namespaced: bool) -> Api<DynamicObject> {
     if namespaced {
         Api::namespaced_with(client.clone(), "default", resource)
     } else {
@@ -49,7 +49,7 @@ fn api(client: &Client, resource: &ApiResource, namespaced: bool) -> Api<Dynamic
     }
 }
 
-fn object(resource: &ApiResource, name: &str) -> DynamicObject {
+pub fn object(resource: &ApiResource, name: &str) -> DynamicObject {
     serde_json::from_value(sample(&resource.kind, name)).unwrap()
 }
 

@@ -2,12 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // here a failed unwrap is a failed test
 
+mod abuse;
 mod apply;
 mod bad_input;
 mod custom_resources;
+mod deletion;
 mod every_kind;
+mod garbage;
 mod list_and_watch;
+mod list_rules;
+mod methods;
 mod operator;
 mod protobuf;
 mod quotas;
 mod raw;
+mod traces;
+mod watch_rules;

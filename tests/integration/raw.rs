@@ -1,6 +1,6 @@
 //! Requests as bytes, for what a typed client would never send.
 
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use kube::client::Body;
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Value,
 }
 
@@ -18,6 +19,26 @@ impl Answer {
 
     pub fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
+    }
+
+    /// Code and reason.
+    pub fn outcome(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.reason())
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The names of a list's items.
+    pub fn names(&self) -> Vec<&str> {
+        let items = self.body["items"].as_array();
+        items
+            .into_iter()
+            .flatten()
+            .map(|i| i["metadata"]["name"].as_str().unwrap_or_default())
+            .collect()
     }
 
     /// The fields that the Status names.
@@ -65,6 +86,35 @@ pub async fn send_accepting(
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Answer {
         status: parts.status,
+        headers: parts.headers,
         body,
+    }
+}
+
+/// Reads a path.
+pub async fn get(client: &kube::Client, path: &str) -> Answer {
+    send(client, "GET", path, "", "").await
+}
+
+/// Sends JSON.
+pub async fn json(client: &kube::Client, method: &str, path: &str, body: &Value) -> Answer {
+    let content_type = match method {
+        "PATCH" => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    send(client, method, path, content_type, body.to_string()).await
+}
+
+/// Reads a watch to its end.
+pub async fn events(client: &kube::Client, path: &str, accept: &str) -> Vec<Value> {
+    let answer = send_accepting(client, "GET", path, "", accept, "").await;
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    match answer.body {
+        // Of several, the whole is no JSON.
+        Value::String(lines) => lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
+            .collect(),
+        one => vec![one],
     }
 }

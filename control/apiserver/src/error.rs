@@ -19,6 +19,8 @@ pub struct ApiError {
     pub details: Option<Box<StatusDetails>>,
     /// `metadata.continue` of the Status, for an expired list that may go on.
     pub continue_token: Option<String>,
+    /// The methods that a path answers, where this one is not among them (RFC 9110, 15.5.6).
+    pub allow: Option<String>,
 }
 
 /// What every endpoint returns.
@@ -49,6 +51,7 @@ impl ApiError {
             message: message.into(),
             details: None,
             continue_token: None,
+            allow: None,
         }
     }
 
@@ -128,6 +131,13 @@ impl ApiError {
         Self::new(405, "MethodNotAllowed", message).about(group, resource, "")
     }
 
+    /// Says which methods the path answers.
+    #[must_use]
+    pub fn allowing(mut self, methods: &[&str]) -> Self {
+        self.allow = Some(methods.join(", "));
+        self
+    }
+
     /// 406: none of the accepted representations can be made.
     pub fn not_acceptable(supported: &str) -> Self {
         let message = format!("only the following media types are accepted: {supported}");
@@ -138,6 +148,17 @@ impl ApiError {
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", qualified(resource, group));
         Self::new(409, "AlreadyExists", message).about(group, resource, name)
+    }
+
+    /// 409: every name that the server made up from this base was taken.
+    pub fn no_free_name(group: &str, resource: &str, name: &str) -> Self {
+        let message = format!(
+            "{} {name:?} already exists, the server was not able to generate a unique name for the object",
+            qualified(resource, group)
+        );
+        Self::new(409, "AlreadyExists", message)
+            .about(group, resource, name)
+            .retry_after(1)
     }
 
     /// 409: the object is not what the client believes.
@@ -238,7 +259,7 @@ impl ApiError {
         Self::new(
             504,
             "Timeout",
-            format!("Too large resource version: {asked}, current: {current}"),
+            format!("Timeout: Too large resource version: {asked}, current: {current}"),
         )
         .cause(
             "ResourceVersionTooLarge",

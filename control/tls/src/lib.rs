@@ -5,6 +5,7 @@
 //! in <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates>.
 //! [`serve`] puts that into every request as a [`PeerIdentity`]; [`HttpsClient`] is the other end.
 
+mod activity;
 mod authority;
 mod client;
 mod config;
@@ -13,6 +14,7 @@ mod error;
 pub mod files;
 mod fingerprint;
 mod identity;
+mod peers;
 mod serve;
 mod trust;
 

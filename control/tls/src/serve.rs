@@ -6,7 +6,6 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
@@ -15,14 +14,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::activity::Activity;
+use crate::peers::{Peers, Place};
 use crate::{PeerCertificate, PeerIdentity, TlsError};
 
 /// How long an HTTP/2 peer may be silent before it is asked whether it is still there; a peer that
@@ -31,6 +33,19 @@ const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Streams per connection: Go clients multiplex every watch and request over one connection.
 const H2_MAX_STREAMS: u32 = 1000;
+/// The header of one request. Long selectors fit; together with the streams of a connection it
+/// bounds what a peer can make us hold before any request is answered.
+const H2_HEADER_BYTES_MAX: u32 = 64 << 10;
+/// Frames that a stream's answer may wait in, beyond what its window takes.
+const H2_SEND_BUFFER: usize = 128 << 10;
+/// Streams that a peer opens and takes back before they are served. Past this it is attacking
+/// (CVE-2023-44487, "rapid reset"), and its connection ends.
+const H2_RESETS_MAX: usize = 64;
+/// A peer that went without a word is asked after this, and again, before its connection ends.
+/// HTTP/2 has its own pings; this is for HTTP/1, and for streams that were upgraded.
+const TCP_KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const TCP_KEEPALIVE_PROBES: u32 = 3;
 /// Flow control windows: a list of some megabytes goes out in few round trips, and 1000 streams
 /// cannot pin more than the connection window.
 const H2_STREAM_WINDOW: u32 = 1 << 20;
@@ -45,6 +60,9 @@ pub struct ServeLimits {
     /// backlog. Default 4096: a busy cluster's agents and clients, well under usual limits on
     /// file descriptors.
     pub max_connections: usize,
+    /// Of those, how many one address may hold; more are closed at once, so that no single
+    /// machine can shut the others out. Default half of them.
+    pub max_connections_per_peer: usize,
     /// From accept to the end of the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// From the handshake to the first request. Default 30 s.
@@ -53,6 +71,9 @@ pub struct ServeLimits {
     /// connection may idle. Default 120 s, longer than clients' usual pools keep one (90 s), so
     /// that it is the client that closes.
     pub header_read_timeout: Duration,
+    /// HTTP/2: how long a connection may be without a request under way; then the peer is told
+    /// to open another one when it has something to say. Default 120 s, as for HTTP/1.
+    pub idle_timeout: Duration,
     /// After shutdown was asked: how long requests in flight may take to end. Default 5 s.
     pub drain_timeout: Duration,
 }
@@ -61,9 +82,11 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_connections_per_peer: 2048,
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(30),
             header_read_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(5),
         }
     }
@@ -91,6 +114,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     };
     let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let peers = Peers::new(limits.max_connections_per_peer);
     let connections = TaskTracker::new();
     let force = CancellationToken::new();
     let result = loop {
@@ -108,7 +132,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = server.clone().connection(stream, peer, slot);
+                let Some(place) = peers.enter(peer.ip()) else {
+                    tracing::debug!(%peer, "closing a connection: its address has too many");
+                    continue;
+                };
+                let connection = server.clone().connection(stream, peer, (slot, place));
                 let force = force.clone();
                 connections.spawn(async move { force.run_until_cancelled(connection).await });
             }
@@ -183,10 +211,22 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+    async fn connection(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        places: (OwnedSemaphorePermit, Place),
+    ) {
         // Small answers must not wait for the peer's delayed acknowledgement. Failing here only
         // means that the peer is gone, and the handshake will say so.
         let _ = stream.set_nodelay(true);
+        let keepalive = TcpKeepalive::new()
+            .with_time(TCP_KEEPALIVE_IDLE)
+            .with_interval(TCP_KEEPALIVE_INTERVAL)
+            .with_retries(TCP_KEEPALIVE_PROBES);
+        if let Err(e) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
+            tracing::debug!(%peer, error = %e, "a connection without TCP keepalive");
+        }
         let handshake = self.acceptor.accept(stream);
         let stream = tokio::select! {
             () = self.shutdown.cancelled() => return,
@@ -211,11 +251,11 @@ impl Server {
                 Some((peer, PeerCertificate::new(leaf)))
             });
         let is_h2 = session.alpn_protocol() == Some(b"h2");
-        let seen = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::new());
         let service = {
-            let (router, seen) = (self.router.clone(), Arc::clone(&seen));
+            let (router, activity) = (self.router.clone(), Arc::clone(&activity));
             hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-                seen.store(true, Ordering::Relaxed);
+                let busy = activity.begin();
                 let mut request = request.map(Body::new);
                 let extensions = request.extensions_mut();
                 extensions.insert(ConnectInfo(peer));
@@ -226,7 +266,9 @@ impl Server {
                 let response = router.clone().call(request);
                 async move {
                     match response.await {
-                        Ok(response) => Ok::<_, Infallible>(response),
+                        Ok(response) => {
+                            Ok::<_, Infallible>(response.map(|body| busy.until_sent(body)))
+                        }
                         Err(never) => match never {},
                     }
                 }
@@ -240,11 +282,14 @@ impl Server {
                 .max_concurrent_streams(H2_MAX_STREAMS)
                 .initial_stream_window_size(H2_STREAM_WINDOW)
                 .initial_connection_window_size(H2_CONNECTION_WINDOW)
+                .max_header_list_size(H2_HEADER_BYTES_MAX)
+                .max_send_buf_size(H2_SEND_BUFFER)
+                .max_pending_accept_reset_streams(H2_RESETS_MAX)
                 .keep_alive_interval(H2_PING_INTERVAL)
                 .keep_alive_timeout(H2_PING_TIMEOUT)
                 .enable_connect_protocol();
             let connection = builder.serve_connection(io, service);
-            self.drive(connection, |c| c.graceful_shutdown(), &seen, peer)
+            self.drive(connection, |c| c.graceful_shutdown(), &activity, peer)
                 .await;
         } else {
             let mut builder = http1::Builder::new();
@@ -252,41 +297,42 @@ impl Server {
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.header_read_timeout);
             let connection = builder.serve_connection(io, service).with_upgrades();
-            self.drive(connection, |c| c.graceful_shutdown(), &seen, peer)
+            self.drive(connection, |c| c.graceful_shutdown(), &activity, peer)
                 .await;
         }
-        drop(slot);
+        drop(places);
     }
 
-    /// Runs one connection to its end; asks it to end once shutdown begins.
+    /// Runs one connection to its end; asks it to end once shutdown begins, or once it has been
+    /// idle for long.
     async fn drive<C>(
         &self,
         connection: C,
         finish: impl FnOnce(Pin<&mut C>),
-        seen: &AtomicBool,
+        activity: &Activity,
         peer: SocketAddr,
     ) where
         C: Future<Output = Result<(), hyper::Error>>,
     {
         let mut connection = pin!(connection);
-        let mut first_request = pin!(sleep(self.limits.first_request_timeout));
-        let mut waiting = true;
+        let mut look = pin!(sleep(self.limits.first_request_timeout));
         let mut finish = Some(finish);
         let ended = loop {
-            tokio::select! {
+            let finished = tokio::select! {
                 ended = &mut connection => break ended,
-                () = self.shutdown.cancelled(), if finish.is_some() => {
-                    if let Some(finish) = finish.take() {
-                        finish(connection.as_mut());
-                    }
-                }
-                () = &mut first_request, if waiting => {
-                    if !seen.load(Ordering::Relaxed) {
+                () = self.shutdown.cancelled(), if finish.is_some() => true,
+                () = &mut look, if finish.is_some() => {
+                    let Some(idle) = activity.idle_for() else {
                         tracing::debug!(%peer, "closing a connection that sent no request");
                         return;
-                    }
-                    waiting = false;
+                    };
+                    let left = self.limits.idle_timeout.saturating_sub(idle);
+                    look.as_mut().reset(Instant::now() + left);
+                    left.is_zero()
                 }
+            };
+            if finished && let Some(finish) = finish.take() {
+                finish(connection.as_mut());
             }
         };
         if let Err(e) = ended {

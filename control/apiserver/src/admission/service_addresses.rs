@@ -201,7 +201,7 @@ impl Pools {
     /// Reads what has changed since the last time.
     fn catch_up(&mut self, services: &ResourceCache) {
         while let Some(cursor) = &mut self.read {
-            match services.changes(cursor, CHANGES_AT_A_TIME) {
+            match services.changes(cursor, CHANGES_AT_A_TIME, usize::MAX) {
                 Ok((changes, _)) if changes.is_empty() => return,
                 Ok((changes, _)) => {
                     for change in changes {

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
 use super::rules::{Custom, ScalePaths};
-use crate::registry::kind::{Closed, Documentation, Kind, Names, Subresource};
+use crate::registry::kind::{Closed, Dependents, Documentation, Kind, Names, Subresource, VERBS};
 use crate::schema::ownership::object_meta;
 
 /// The kinds of a definition, the most preferred version first. `guard` is the definition's key in the store.
@@ -88,7 +88,11 @@ fn kind(
     };
     Some(Kind {
         subresources,
+        verbs: VERBS,
         create_on_update: false,
+        update_needs_version: true,
+        answers_deleted: false,
+        dependents: Dependents::Deleted,
         schema: documentation(props),
         rules: Box::new(rules),
         closed,

@@ -203,6 +203,8 @@ impl Rules for Custom {
 
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
         let new = self.of_mut(new);
+        // Unlike those of built-in kinds, notes and labels do not come along with a status.
+        new.meta.clone_from(&self.of(old).meta);
         let status = new.fields.remove(STATUS);
         new.fields = self.of(old).fields.clone();
         match status {

@@ -40,7 +40,7 @@ pub fn options(headers: &HeaderMap, query: &Query) -> Result<(WriteOptions, bool
         ));
     }
     let options = write::options(headers, query, "PatchOptions")?;
-    Ok((options, query.flag("force")?))
+    Ok((options, query.flag("force")))
 }
 
 /// Reads a configuration as JSON.

@@ -3,8 +3,10 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::delivery;
 use super::negotiate::{self, Encoding};
 use super::protobuf;
 use crate::error::{ApiError, Result};
@@ -37,12 +39,20 @@ impl Object {
 /// # Errors
 /// 413 past [`BODY_BYTES_MAX`], 400 if it breaks off.
 pub async fn read(body: Body) -> Result<Bytes> {
+    // What announces that it will be too large need not be received.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(ApiError::too_large(BODY_BYTES_MAX));
+    }
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES_MAX)),
-        Err(error) => Err(ApiError::bad_request(format!(
-            "the body of the request could not be read to its end: {error}"
-        ))),
+        Err(error) => Err(delivery::own_error(error.as_ref())
+            .cloned()
+            .unwrap_or_else(|| {
+                ApiError::bad_request(format!(
+                    "the body of the request could not be read to its end: {error}"
+                ))
+            })),
     }
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, Encoding};
 use super::{protobuf, respond};
-use crate::registry::kind::{Kind, VERBS};
+use crate::registry::kind::Kind;
 
 /// The Kubernetes version whose API this is.
 pub const GIT_VERSION: &str = concat!("v1.37.0+euston-", env!("CARGO_PKG_VERSION"));
@@ -132,6 +132,21 @@ impl Discovery {
         }
     }
 
+    /// What `/` answers: the paths that there are, for people who look around.
+    pub fn index(&self) -> Response {
+        const OTHERS: [&str; 6] = [
+            "/healthz",
+            "/livez",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ];
+        let documents = self.classic.keys().map(String::as_str);
+        let paths: Vec<&str> = documents.chain(OTHERS).collect();
+        respond::json(StatusCode::OK, json!({ "paths": paths }).to_string())
+    }
+
     /// The document at a path, if it is one of discovery's.
     pub fn respond(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
         let path = path.trim_end_matches('/');
@@ -185,7 +200,7 @@ fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
             "singularName": names.singular,
             "namespaced": names.namespaced,
             "kind": names.kind,
-            "verbs": VERBS,
+            "verbs": kind.verbs,
         });
         if !names.short.is_empty() {
             resource["shortNames"] = json!(names.short);
@@ -259,7 +274,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
         "responseKind": response_kind(own),
         "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular,
-        "verbs": VERBS,
+        "verbs": kind.verbs,
     });
     if !names.short.is_empty() {
         resource["shortNames"] = json!(names.short);

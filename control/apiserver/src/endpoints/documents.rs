@@ -11,7 +11,7 @@ use super::request::Query;
 use super::respond;
 use crate::error::{ApiError, Result};
 use crate::openapi::{Document, OpenApi, ResourceDoc, SubresourceDoc, V2_PROTOBUF};
-use crate::registry::kind::{Kind, VERBS};
+use crate::registry::kind::Kind;
 
 /// What the documents tell of a kind.
 pub fn resource_doc(kind: &Kind) -> ResourceDoc {
@@ -24,7 +24,7 @@ pub fn resource_doc(kind: &Kind) -> ResourceDoc {
         list_kind: names.list_kind.clone(),
         plural: names.plural.clone(),
         namespaced: names.namespaced,
-        verbs: own(VERBS),
+        verbs: own(kind.verbs),
         subresources: kind
             .subresources
             .iter()

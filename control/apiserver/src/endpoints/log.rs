@@ -45,9 +45,6 @@ pub async fn get(
     for name in ["sinceSeconds", "tailLines", "limitBytes"] {
         query.number(name)?;
     }
-    for name in ["follow", "previous", "timestamps"] {
-        query.flag(name)?;
-    }
     if query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some() {
         return Err(ApiError::bad_request(
             "at most one of `sinceTime` or `sinceSeconds` may be specified",

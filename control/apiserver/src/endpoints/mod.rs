@@ -6,8 +6,10 @@ mod apply;
 mod binding;
 mod body;
 mod connect;
+mod delivery;
 mod discovery;
 mod documents;
+mod dress;
 mod eviction;
 mod list;
 mod log;
@@ -41,10 +43,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::registry::kind::{Closed, Subresource};
+use crate::registry::kind::{Closed, Kind, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
+use delivery::Budget;
+use dress::Dress;
 use negotiate::Accepted;
 use request::{Query, ResourcePath};
 use selection::Selection;
@@ -74,6 +78,7 @@ pub struct Api {
     reads: Semaphore,
     writes: Semaphore,
     streams: Arc<Semaphore>,
+    budget: Budget,
     shutdown: CancellationToken,
 }
 
@@ -91,6 +96,7 @@ impl Api {
             reads: Semaphore::new(READS_MAX),
             writes: Semaphore::new(WRITES_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            budget: Budget::new(),
             shutdown,
         })
     }
@@ -112,10 +118,12 @@ impl Api {
 
     async fn answer(&self, request: Request<Body>) -> Response {
         let encoding = negotiate::plain(request.headers());
-        match self.route(request).await {
+        let dress = Dress::of(request.method(), request.uri(), request.headers());
+        let response = match self.route(request).await {
             Ok(response) => response,
             Err(error) => respond::error(&error, encoding),
-        }
+        };
+        dress.on(response).await
     }
 
     async fn route(&self, request: Request<Body>) -> Result<Response> {
@@ -125,6 +133,9 @@ impl Api {
         match path.trim_end_matches('/') {
             "/healthz" | "/livez" | "/readyz" if reads => return Ok(self.health().await),
             "/version" if reads => return Ok(discovery::version()),
+            known @ ("/healthz" | "/livez" | "/readyz" | "/version") => {
+                return Err(read_only(known, &parts.method));
+            }
             _ => {}
         }
         let user = User::of(&parts.extensions);
@@ -136,10 +147,14 @@ impl Api {
             let documents = &self.published.now().documents;
             return documents::respond(documents, path, &parts.headers, &query).await;
         }
-        if reads
-            && let Some(response) = self.published.now().discovery.respond(path, &parts.headers)
-        {
-            return Ok(response);
+        if path == "/" && reads {
+            return Ok(self.published.now().discovery.index());
+        }
+        if let Some(response) = self.published.now().discovery.respond(path, &parts.headers) {
+            return match reads {
+                true => Ok(response),
+                false => Err(read_only(path, &parts.method)),
+            };
         }
         let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
         self.resource(&user, &parts, target, query, body).await
@@ -167,10 +182,10 @@ impl Api {
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
         let resource = row.resource();
-        let not_allowed =
-            || ApiError::method_not_allowed(&target.group, &target.resource, method.as_str());
-        let watching = target.name.is_none() && query.flag("watch")?;
-        let verb = target.verb(method, watching).ok_or_else(not_allowed)?;
+        let watching = target.name.is_none() && (target.watch || query.flag("watch"));
+        let verb = target
+            .verb(method, watching)
+            .ok_or_else(|| not_allowed(resource.kind, &target, method))?;
         let action = Action {
             verb,
             group: &target.group,
@@ -191,7 +206,7 @@ impl Api {
         match &resource.kind.closed {
             Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
             Some(Closed::ToCreation(why)) if verb == "create" => {
-                let mut error = not_allowed();
+                let mut error = not_allowed(resource.kind, &target, method);
                 error.message.clone_from(why);
                 return Err(error);
             }
@@ -238,7 +253,11 @@ impl Api {
                     }
                     log
                 }
-                None => self.watch(resource, namespace, headers, &query).await?,
+                None => {
+                    return self
+                        .watch(resource, namespace, headers, &query, permit)
+                        .await;
+                }
             };
             return Ok(held(response, permit));
         }
@@ -247,6 +266,10 @@ impl Api {
         let _permit = gate.try_acquire().map_err(|_| {
             ApiError::too_many_requests("too many requests are under way, please try again later")
         })?;
+        // Zero is for no wish of its own.
+        let asked = query.duration("timeout")?.filter(|t| !t.is_zero());
+        let limit = asked.map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT));
+        let (body, _charge) = self.budget.charge(body);
         let call = Call {
             api: self,
             resource,
@@ -259,11 +282,10 @@ impl Api {
         };
         // Boxed: the largest of the verbs' futures would otherwise sit in every request's.
         let work: BoxFuture<'_, Result<Response>> = Box::pin(call.answer(&target, body));
-        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
             Err(_) => Err(ApiError::timeout(format!(
-                "the request did not complete within {} s; whether a write happened is unknown",
-                REQUEST_TIMEOUT.as_secs()
+                "Timeout: request did not complete within {limit:?}; whether a write happened is unknown"
             ))),
         }
     }
@@ -339,12 +361,16 @@ impl Api {
             .map(parse_resource_version)
             .transpose()?
         {
-            // Whatever is at hand will do.
-            Some(0) => resource
-                .cache
-                .get(key)
-                .ok_or_else(|| resource.not_found(crate::registry::name_of(key)))?,
-            _ => self.registry.get(resource, key).await?,
+            None => self.registry.get(resource, key).await?,
+            // Whatever is at hand will do, if it is as new as the client's.
+            Some(version) => {
+                let storage = self.registry.storage();
+                storage.wait_for(version, list::WAIT_FOR_VERSION).await?;
+                resource
+                    .cache
+                    .get(key)
+                    .ok_or_else(|| resource.not_found(crate::registry::name_of(key)))?
+            }
         };
         respond::object(StatusCode::OK, resource, &entry, accepted, include)
     }
@@ -355,6 +381,7 @@ impl Api {
         namespace: Option<&str>,
         headers: &HeaderMap,
         query: &Query,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Response> {
         let selection = Selection::parse(resource.kind, namespace, query)?;
         let options = WatchOptions::parse(query)?;
@@ -369,6 +396,7 @@ impl Api {
             accepted,
             include,
             shutdown,
+            permit,
         )
         .await
     }
@@ -408,6 +436,10 @@ impl Call<'_> {
         let registry = &api.registry;
         let namespace = target.namespace.as_deref();
         let all_namespaces = resource.kind.names.namespaced && namespace.is_none();
+        let not_allowed = || not_allowed(resource.kind, target, self.method);
+        if self.sub.is_none() && !resource.kind.verbs.contains(&self.verb) {
+            return Err(not_allowed());
+        }
         match (self.verb, self.sub) {
             ("list", None) => {
                 let selection = Selection::parse(resource.kind, namespace, query)?;
@@ -415,25 +447,34 @@ impl Call<'_> {
                 let accepted = negotiate::accepted(headers, resource.kind)?;
                 let include = IncludeObject::parse(query)?;
                 let page = list::page(registry, resource, &selection, &options).await?;
-                list::respond(resource, &page, accepted, include)
+                list::respond(resource, page, accepted, include, &api.budget)
             }
             ("create" | "deletecollection", None) if target.name.is_none() && all_namespaces => {
-                Err(self.not_allowed())
+                Err(not_allowed())
             }
             ("create", None) if target.name.is_none() => {
                 write::create(registry, resource, namespace, headers, query, body).await
             }
             ("deletecollection", None) => {
-                write::delete_collection(registry, resource, namespace, headers, query, body).await
+                let budget = &api.budget;
+                write::delete_collection(
+                    registry, resource, namespace, headers, query, body, budget,
+                )
+                .await
             }
             _ => {
                 let key = api.key(resource, target)?;
-                self.answer_object(&key, body).await
+                self.answer_object(target, &key, body).await
             }
         }
     }
 
-    async fn answer_object(self, key: &ObjectKey, body: Body) -> Result<Response> {
+    async fn answer_object(
+        self,
+        target: &ResourcePath,
+        key: &ObjectKey,
+        body: Body,
+    ) -> Result<Response> {
         let Call {
             api,
             resource,
@@ -475,14 +516,48 @@ impl Call<'_> {
             ("update", Some(Subresource::Finalize)) => {
                 binding::finalize(registry, resource, key, headers, query, body).await
             }
-            _ => Err(self.not_allowed()),
+            _ => Err(not_allowed(resource.kind, target, method)),
         }
     }
+}
 
-    fn not_allowed(&self) -> ApiError {
-        let names = &self.resource.kind.names;
-        ApiError::method_not_allowed(&names.group, &names.plural, self.method.as_str())
-    }
+/// 405 for a resource, with the methods that it does answer.
+fn not_allowed(kind: &Kind, target: &ResourcePath, method: &Method) -> ApiError {
+    let sub = target.subresource.as_deref();
+    let verbs = match sub.and_then(|name| kind.subresources.iter().find(|s| s.name() == name)) {
+        Some(sub) => sub.verbs(),
+        None => kind.verbs,
+    };
+    // The methods of a collection are not those of an object in it.
+    let methods: &[(&str, &[&str])] = match target.name {
+        Some(_) => &[
+            ("get", &["GET", "HEAD"]),
+            ("create", if sub.is_some() { &["POST"] } else { &[] }),
+            ("update", &["PUT"]),
+            ("patch", &["PATCH"]),
+            ("delete", &["DELETE"]),
+        ],
+        None if kind.names.namespaced && target.namespace.is_none() => {
+            &[("list", &["GET", "HEAD"])]
+        }
+        None => &[
+            ("list", &["GET", "HEAD"]),
+            ("create", &["POST"]),
+            ("deletecollection", &["DELETE"]),
+        ],
+    };
+    let answered: Vec<&str> = methods
+        .iter()
+        .filter(|(verb, _)| verbs.contains(verb))
+        .flat_map(|(_, methods)| methods.iter().copied())
+        .collect();
+    ApiError::method_not_allowed(&kind.names.group, &kind.names.plural, method.as_str())
+        .allowing(&answered)
+}
+
+/// 405 for a path that can only be read.
+fn read_only(path: &str, method: &Method) -> ApiError {
+    ApiError::method_not_allowed("", path, method.as_str()).allowing(&["GET", "HEAD"])
 }
 
 /// Images are for those with an identity: nodes pull, people push.
@@ -494,7 +569,8 @@ async fn only_known(request: Request<Body>, next: axum::middleware::Next) -> Res
     next.run(request).await
 }
 
-/// A stream's body, which gives its place back when it ends.
+/// A stream's body, which gives its place back when it ends. Its size is nobody's business: what a
+/// pod answers is not to be dressed.
 struct Held {
     body: Body,
     _permit: OwnedSemaphorePermit,
@@ -519,13 +595,5 @@ impl http_body::Body for Held {
     ) -> std::task::Poll<Option<std::result::Result<http_body::Frame<Self::Data>, Self::Error>>>
     {
         std::pin::Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,6 +1,8 @@
 //! What a request is about, read from its method, path and query alone.
 //! Follows `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
 
+use std::time::Duration;
+
 use crate::error::{ApiError, Result};
 
 /// Path segments past this are no API path.
@@ -34,16 +36,41 @@ impl Query {
             .map(|(_, v)| v.as_str())
     }
 
-    /// True for `true` and `1`.
+    /// The flag's value if it stands there at all. Only `false` and `0` are false: so
+    /// `?watch` and `?watch=yes` are true (`Convert_Slice_string_To_bool` of apimachinery).
+    pub fn flag_given(&self, name: &str) -> Option<bool> {
+        let value = self.all(name).next()?;
+        Some(!(value == "0" || value.eq_ignore_ascii_case("false")))
+    }
+
+    /// True if the flag is given and true.
+    pub fn flag(&self, name: &str) -> bool {
+        self.flag_given(name).unwrap_or(false)
+    }
+
+    /// A number that may be negative.
     ///
     /// # Errors
-    /// 400 for anything that is no truth value.
-    pub fn flag(&self, name: &str) -> Result<bool> {
-        match self.get(name) {
-            None | Some("false" | "0" | "f" | "F" | "False") => Ok(false),
-            Some("true" | "1" | "t" | "T" | "True") => Ok(true),
-            Some(other) => Err(bad_parameter(name, other, "must be true or false")),
-        }
+    /// 400 if it is none.
+    pub fn integer(&self, name: &str) -> Result<Option<i64>> {
+        let parse = |text: &str| {
+            let number = text.parse();
+            number.map_err(|_| bad_parameter(name, text, "must be a whole number"))
+        };
+        self.get(name).map(parse).transpose()
+    }
+
+    /// A duration in Go's words, such as `32s` or `1m30s`.
+    ///
+    /// # Errors
+    /// 400 if it is none.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>> {
+        let parse = |text: &str| {
+            go_duration(text).ok_or_else(|| {
+                bad_parameter(name, text, "must be a duration, such as 30s or 1m30s")
+            })
+        };
+        self.get(name).map(parse).transpose()
     }
 
     /// A number.
@@ -72,6 +99,37 @@ fn bad_parameter(name: &str, value: &str, why: &str) -> ApiError {
     ))
 }
 
+/// Reads `1h2m3.5s`, as Go's `time.ParseDuration` does; nothing negative.
+fn go_duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 8] = [
+        // Longer names first, so that `ms` is not read as minutes.
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("\u{b5}s", 1e-6),
+        ("\u{3bc}s", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut seconds) = (text, 0.0);
+    loop {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let (unit, factor) = UNITS.iter().find(|(unit, _)| rest.starts_with(unit))?;
+        seconds += number * factor;
+        rest = &rest[unit.len()..];
+        if rest.is_empty() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
+    }
+}
+
 /// A path below `/api/v1` or `/apis/GROUP/VERSION`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResourcePath {
@@ -89,6 +147,8 @@ pub struct ResourcePath {
     pub subresource: Option<String>,
     /// What follows `proxy` in the path, as it was sent: empty, or from its slash on.
     pub rest: String,
+    /// The old way to ask for a watch: `/api/v1/watch/namespaces/a/pods`.
+    pub watch: bool,
 }
 
 impl ResourcePath {
@@ -96,7 +156,7 @@ impl ResourcePath {
     pub fn parse(path: &str) -> Option<Self> {
         let (path, tail) = split_proxy(path);
         let segments: Vec<String> = path
-            .trim_start_matches('/')
+            .trim_matches('/')
             .split('/')
             .take(SEGMENTS_MAX)
             .map(|s| {
@@ -112,15 +172,20 @@ impl ResourcePath {
             "apis" => (parts.next()?, parts.next()?),
             _ => return None,
         };
-        let rest: Vec<&str> = parts.collect();
+        let mut rest: Vec<&str> = parts.collect();
         if rest.iter().any(|s| s.is_empty()) {
             return None;
+        }
+        let watch = rest.first() == Some(&"watch");
+        if watch {
+            rest.remove(0);
         }
         let own = |s: &str| s.to_owned();
         let base = ResourcePath {
             group: own(group),
             version: own(version),
             rest: own(tail),
+            watch,
             ..Self::default()
         };
         // `namespaces/NAME/status` is the namespace's own; `namespaces/NAME/pods` is what it holds.
@@ -302,6 +367,13 @@ mod tests {
             "/apis/apps/v1/namespaces/a/deployments/b/scale",
             Some(["apps", "v1", "a", "deployments", "b", "scale"]),
         );
+        for path in [
+            "/api/v1/namespaces/a/pods/",
+            "/api/v1/watch/namespaces/a/pods",
+            "/api/v1/watch/namespaces/a/pods/",
+        ] {
+            check(path, Some(["", "v1", "a", "pods", "", ""]));
+        }
         check(
             "/api/v1/nodes/a%2Fb",
             Some(["", "v1", "", "nodes", "a/b", ""]),
@@ -312,6 +384,7 @@ mod tests {
             "/api/v1",
             "/apis/apps/v1",
             "/api/v1/",
+            "/api/v1/watch",
             "/api/v1/namespaces//pods",
             "/x/y/z",
         ] {
@@ -323,11 +396,52 @@ mod tests {
 
     #[test]
     fn flags_and_numbers_are_checked() {
-        let query = Query::parse(Some("a=true&b=maybe&c=7&d=-1&e="));
-        assert!(query.flag("a").unwrap());
-        assert!(!query.flag("e").unwrap());
-        assert!(query.flag("b").unwrap_err().message.contains("\"maybe\""));
+        let query = Query::parse(Some("a=true&b=maybe&c=7&d=-1&e=&f=False&g=0&h"));
+        for (name, expect) in [
+            ("a", Some(true)),
+            ("b", Some(true)),
+            ("e", Some(true)),
+            ("f", Some(false)),
+            ("g", Some(false)),
+            ("h", Some(true)),
+            ("absent", None),
+        ] {
+            assert_eq!(query.flag_given(name), expect, "{name}");
+            assert_eq!(query.flag(name), expect == Some(true), "{name}");
+        }
         assert_eq!(query.number("c").unwrap(), Some(7));
         assert!(query.number("d").is_err());
+        assert_eq!(query.integer("d").unwrap(), Some(-1));
+        assert_eq!(query.integer("e").unwrap(), None);
+        assert!(
+            query
+                .integer("b")
+                .unwrap_err()
+                .message
+                .contains("\"maybe\"")
+        );
+    }
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, seconds) in [
+            ("32s", Some(32.0)),
+            ("1m30s", Some(90.0)),
+            ("1.5h", Some(5400.0)),
+            ("300ms", Some(0.3)),
+            ("5m", Some(300.0)),
+            ("0", Some(0.0)),
+            ("0s", Some(0.0)),
+            ("32", None),
+            ("-5s", None),
+            ("s", None),
+            ("5x", None),
+            ("1e9h", None),
+            ("9999999999999999999999h", None),
+            ("5s5", None),
+        ] {
+            let expect = seconds.map(Duration::from_secs_f64);
+            assert_eq!(go_duration(text), expect, "{text}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::{HeaderName, StatusCode};
 use serde::Serialize;
 
@@ -28,6 +28,13 @@ pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A response whose body comes in pieces.
+pub fn streamed(content_type: &'static str, body: Body) -> Response {
+    let mut response = typed(StatusCode::OK, content_type, Bytes::new());
+    *response.body_mut() = body;
     response
 }
 
@@ -90,7 +97,10 @@ pub fn object(
                 json,
             )
         }
-        Form::Table => Ok(json(status, table::one(resource, entry, include, true)?)),
+        Form::Table => Ok(json(
+            status,
+            table::one(resource.kind, entry, include, true)?,
+        )),
     }
 }
 
@@ -105,6 +115,9 @@ pub fn error(error: &ApiError, encoding: Encoding) -> Response {
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(methods) = &error.allow {
+        header(&mut response, ALLOW, methods);
     }
     response
 }

@@ -1,11 +1,13 @@
 //! Label and field selectors of a list or watch.
 
+use std::sync::Arc;
+
 use euston_api::selector::{FieldSelector, LabelSelector};
 
 use super::request::Query;
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
-use crate::storage::Entry;
+use crate::storage::{Entry, ObjectKey, Snapshot};
 
 /// Which objects of a kind a client wants.
 pub struct Selection {
@@ -63,6 +65,41 @@ impl Selection {
     /// The one name that is asked for, if the field selector asks for one.
     pub fn name(&self) -> Option<&str> {
         self.fields.required_value("metadata.name")
+    }
+
+    /// The key of the one object that can be meant, where the selectors say which.
+    fn only_key(&self, kind: &Kind) -> Option<ObjectKey> {
+        let name = self.name()?;
+        match (&self.namespace, kind.names.namespaced) {
+            (Some(namespace), true) => Some(ObjectKey::new(Some(namespace), name)),
+            (None, false) => Some(ObjectKey::new(None, name)),
+            _ => None,
+        }
+    }
+
+    /// What is wanted of a snapshot, from the key `start` on, in order of the keys.
+    pub fn within<'a>(
+        &'a self,
+        kind: &'a Kind,
+        snapshot: &'a Snapshot,
+        start: &str,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let start = ObjectKey::parse(start);
+        let only = self.only_key(kind);
+        // A list of one name is a get.
+        let start = match &only {
+            Some(only) => only.clone().max(start),
+            None => start,
+        };
+        let within = self.key_prefix();
+        snapshot
+            .range(start..)
+            .take_while(move |(key, _)| match &only {
+                Some(only) => *key == only,
+                None => key.as_str().starts_with(&within),
+            })
+            .filter(move |(_, entry)| self.matches(kind, entry))
+            .map(|(_, entry)| entry)
     }
 
     /// True if the object is wanted.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::partial;
 use super::request::Query;
 use crate::error::{ApiError, Result};
-use crate::registry::Resource;
+use crate::registry::kind::Kind;
 use crate::storage::Entry;
 
 /// What of the object a row carries besides its cells.
@@ -39,113 +39,85 @@ impl IncludeObject {
     }
 }
 
-/// A table being written.
-pub struct Writer<'a> {
-    resource: Resource<'a>,
-    include: IncludeObject,
-    now: jiff::Timestamp,
-    out: Vec<u8>,
-    rows: usize,
+/// The beginning of a table with the list metadata `meta` (a JSON object), up to where the
+/// rows begin. Columns are left out of all but the first table of a watch.
+///
+/// # Errors
+/// 500 if a part has no JSON form.
+pub fn head(kind: &Kind, meta: &serde_json::Value, columns: bool) -> Result<Vec<u8>> {
+    let definitions: Vec<_> = kind
+        .rules
+        .columns()
+        .iter()
+        .filter(|_| columns)
+        .map(|c| {
+            json!({
+                "name": c.name,
+                "type": c.kind,
+                "format": c.format,
+                "description": c.description,
+                "priority": c.priority,
+            })
+        })
+        .collect();
+    let mut out = Vec::new();
+    out.extend_from_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    serde_json::to_writer(&mut out, meta).map_err(ApiError::internal)?;
+    out.extend_from_slice(br#","columnDefinitions":"#);
+    let definitions = if columns {
+        json!(definitions)
+    } else {
+        json!(null)
+    };
+    serde_json::to_writer(&mut out, &definitions).map_err(ApiError::internal)?;
+    out.extend_from_slice(br#","rows":["#);
+    Ok(out)
 }
 
-impl<'a> Writer<'a> {
-    /// Begins a table with the list metadata `meta` (a JSON object). Columns are
-    /// left out of all but the first table of a watch.
-    ///
-    /// # Errors
-    /// 500 if a part has no JSON form.
-    pub fn new(
-        resource: Resource<'a>,
-        include: IncludeObject,
-        meta: &serde_json::Value,
-        columns: bool,
-    ) -> Result<Self> {
-        let definitions: Vec<_> = resource
-            .kind
-            .rules
-            .columns()
-            .iter()
-            .filter(|_| columns)
-            .map(|c| {
-                json!({
-                    "name": c.name,
-                    "type": c.kind,
-                    "format": c.format,
-                    "description": c.description,
-                    "priority": c.priority,
-                })
-            })
-            .collect();
-        let mut out = Vec::new();
-        out.extend_from_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
-        serde_json::to_writer(&mut out, meta).map_err(ApiError::internal)?;
-        out.extend_from_slice(br#","columnDefinitions":"#);
-        let definitions = if columns {
-            json!(definitions)
-        } else {
-            json!(null)
-        };
-        serde_json::to_writer(&mut out, &definitions).map_err(ApiError::internal)?;
-        out.extend_from_slice(br#","rows":["#);
-        Ok(Writer {
-            resource,
-            include,
-            now: jiff::Timestamp::now(),
-            out,
-            rows: 0,
-        })
-    }
+/// What closes a table behind its last row.
+pub const TAIL: &[u8] = b"]}";
 
-    /// Appends a row.
-    ///
-    /// # Errors
-    /// 500 if the stored object is broken.
-    pub fn push(&mut self, entry: &Entry) -> Result<()> {
-        let rules = &self.resource.kind.rules;
-        let object = rules
-            .decode_stored(&entry.value)
-            .map_err(ApiError::internal)?;
-        if self.rows > 0 {
-            self.out.push(b',');
+/// Appends a row. `now` is for ages.
+///
+/// # Errors
+/// 500 if the stored object is broken.
+pub fn row(
+    kind: &Kind,
+    entry: &Entry,
+    include: IncludeObject,
+    now: jiff::Timestamp,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let object = kind
+        .rules
+        .decode_stored(&entry.value)
+        .map_err(ApiError::internal)?;
+    out.extend_from_slice(br#"{"cells":"#);
+    serde_json::to_writer(&mut *out, &kind.rules.row(object.as_ref(), now))
+        .map_err(ApiError::internal)?;
+    match include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => {
+            out.extend_from_slice(br#","object":"#);
+            partial::write(entry, out)?;
         }
-        self.rows += 1;
-        self.out.extend_from_slice(br#"{"cells":"#);
-        serde_json::to_writer(&mut self.out, &rules.row(object.as_ref(), self.now))
-            .map_err(ApiError::internal)?;
-        match self.include {
-            IncludeObject::None => {}
-            IncludeObject::Metadata => {
-                self.out.extend_from_slice(br#","object":"#);
-                partial::write(entry, &mut self.out)?;
-            }
-            IncludeObject::Object => {
-                self.out.extend_from_slice(br#","object":"#);
-                entry.write_json(&mut self.out);
-            }
+        IncludeObject::Object => {
+            out.extend_from_slice(br#","object":"#);
+            entry.write_json(out);
         }
-        self.out.push(b'}');
-        Ok(())
     }
-
-    /// The finished table.
-    pub fn finish(mut self) -> Bytes {
-        self.out.extend_from_slice(b"]}");
-        self.out.into()
-    }
+    out.push(b'}');
+    Ok(())
 }
 
 /// A table of one object.
 ///
 /// # Errors
-/// As [`Writer`].
-pub fn one(
-    resource: Resource<'_>,
-    entry: &Entry,
-    include: IncludeObject,
-    columns: bool,
-) -> Result<Bytes> {
+/// As [`row`].
+pub fn one(kind: &Kind, entry: &Entry, include: IncludeObject, columns: bool) -> Result<Bytes> {
     let meta = json!({ "resourceVersion": entry.revision.to_string() });
-    let mut writer = Writer::new(resource, include, &meta, columns)?;
-    writer.push(entry)?;
-    Ok(writer.finish())
+    let mut out = head(kind, &meta, columns)?;
+    row(kind, entry, include, jiff::Timestamp::now(), &mut out)?;
+    out.extend_from_slice(TAIL);
+    Ok(out.into())
 }

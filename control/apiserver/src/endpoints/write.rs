@@ -11,6 +11,7 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
 
+use super::delivery::Budget;
 use super::list::{self, ListOptions};
 use super::negotiate::{self, Accepted, Form};
 use super::request::Query;
@@ -18,8 +19,8 @@ use super::selection::Selection;
 use super::table::IncludeObject;
 use super::{body, respond};
 use crate::error::{ApiError, Result};
-use crate::registry::options::{Deletion, FieldValidation, WriteOptions, parse_dry_run};
-use crate::registry::{Part, Precondition, Registry, Resource, Saved};
+use crate::registry::options::{Deletion, FieldValidation, WriteOptions, parse_dry_run, refuse};
+use crate::registry::{Part, Precondition, Registry, Resource, Saved, name_of};
 use crate::storage::ObjectKey;
 
 /// Deletions under way at a time for one DELETECOLLECTION; the store groups them.
@@ -31,30 +32,35 @@ const MANAGER_CHARS_MAX: usize = 128;
 /// Reads the options that every write takes; `kind` is what Kubernetes calls them.
 ///
 /// # Errors
-/// 400 for unknown words, 422 for a name that no manager can have.
+/// 422 with every unknown word, and for a name that no manager can have.
 pub fn options(headers: &HeaderMap, query: &Query, kind: &str) -> Result<WriteOptions> {
-    Ok(WriteOptions {
-        dry_run: parse_dry_run(query.all("dryRun"))?,
-        validation: FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
-        manager: Some(manager(headers, query, kind)?),
+    let mut errors = ErrorList::new();
+    let options = WriteOptions {
+        dry_run: parse_dry_run(query.all("dryRun"), &mut errors),
+        validation: FieldValidation::parse(
+            query.get("fieldValidation").unwrap_or_default(),
+            &mut errors,
+        ),
+        manager: Some(manager(headers, query, &mut errors)),
         subresource: "",
-    })
+    };
+    refuse(kind, &errors)?;
+    Ok(options)
 }
 
 /// Who owns what the write changes: who the client says it is, or else the first word of its
 /// user agent.
-fn manager(headers: &HeaderMap, query: &Query, kind: &str) -> Result<String> {
+fn manager(headers: &HeaderMap, query: &Query, errors: &mut ErrorList) -> String {
     let Some(name) = query.get("fieldManager") else {
         let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
         let agent = agent.and_then(|v| v.split('/').next()).unwrap_or_default();
         let name: String = agent.chars().take(MANAGER_CHARS_MAX).collect();
-        return Ok(if name.is_empty() {
+        return if name.is_empty() {
             "unknown".to_owned()
         } else {
             name
-        });
+        };
     };
-    let mut errors = ErrorList::new();
     if name.chars().count() > MANAGER_CHARS_MAX {
         errors.too_long(Path::new("fieldManager"), MANAGER_CHARS_MAX);
     }
@@ -62,10 +68,7 @@ fn manager(headers: &HeaderMap, query: &Query, kind: &str) -> Result<String> {
         let why = "should only contain printable characters";
         errors.invalid(Path::new("fieldManager"), name, why);
     }
-    if errors.is_empty() {
-        return Ok(name.to_owned());
-    }
-    Err(ApiError::invalid("meta.k8s.io", kind, "", &errors))
+    name.to_owned()
 }
 
 /// The answer to a write.
@@ -135,6 +138,7 @@ pub async fn replace(
     let precondition = Precondition::of(object.as_ref());
     let updated = registry
         .update(resource, key, part, &options, |_, _| {
+            version_named(resource, name_of(key), &precondition)?;
             Ok((object.clone_box(), precondition.clone(), findings.clone()))
         })
         .await;
@@ -148,6 +152,18 @@ pub async fn replace(
         other => other?,
     };
     saved(headers, query, resource, &done)
+}
+
+/// 422 for a replacement of whatever is there, for kinds that do not allow it.
+fn version_named(resource: Resource<'_>, name: &str, precondition: &Precondition) -> Result<()> {
+    if !resource.kind.update_needs_version || precondition.resource_version.is_some() {
+        return Ok(());
+    }
+    let mut errors = ErrorList::new();
+    let path = Path::new("metadata").child("resourceVersion");
+    errors.invalid(path, 0, "must be specified for an update");
+    let names = &resource.kind.names;
+    Err(ApiError::invalid(&names.group, &names.kind, name, &errors))
 }
 
 fn absent_is_created(resource: Resource<'_>, part: Part, precondition: &Precondition) -> bool {
@@ -170,15 +186,20 @@ pub async fn delete(
     request: Body,
 ) -> Result<Response> {
     let accepted = negotiate::accepted(headers, resource.kind)?;
+    let include = IncludeObject::parse(query)?;
     let deletion = deletion(headers, query, request).await?;
     let deleted = registry.delete(resource, key, &deletion).await?;
-    // A pod comes back as an object, since clients look at its grace; other kinds
-    // that are gone are answered with a Status, as Kubernetes does.
-    if !deleted.gone || resource.kind.names.plural == "pods" {
-        let include = IncludeObject::parse(query)?;
-        return respond::object(StatusCode::OK, resource, &deleted.entry, accepted, include);
-    }
     let names = &resource.kind.names;
+    if !deleted.gone || resource.kind.answers_deleted {
+        let code = if !deleted.gone && deletion.answers_accepted {
+            StatusCode::ACCEPTED
+        } else {
+            StatusCode::OK
+        };
+        let mut response = respond::object(code, resource, &deleted.entry, accepted, include)?;
+        respond::warn(&mut response, &deleted.warnings);
+        return Ok(response);
+    }
     let status = Status {
         status: Some("Success".to_owned()),
         details: Some(StatusDetails {
@@ -190,13 +211,17 @@ pub async fn delete(
         }),
         ..Status::default()
     };
-    respond::serialized(StatusCode::OK, accepted.encoding, &status)
+    let mut response = respond::serialized(StatusCode::OK, accepted.encoding, &status)?;
+    respond::warn(&mut response, &deleted.warnings);
+    Ok(response)
 }
 
-/// DELETE of a collection: everything that the selectors match.
+/// DELETE of a collection: everything that the selectors match, or as much of it as the
+/// `limit` says.
 ///
 /// # Errors
 /// The first that a deletion met; what is gone meanwhile is no error.
+#[allow(clippy::too_many_arguments)] // what a request brings, and what its answer may hold
 pub async fn delete_collection(
     registry: &Arc<Registry>,
     resource: Resource<'_>,
@@ -204,6 +229,7 @@ pub async fn delete_collection(
     headers: &HeaderMap,
     query: &Query,
     request: Body,
+    budget: &Budget,
 ) -> Result<Response> {
     let accepted = Accepted {
         form: Form::Object,
@@ -227,7 +253,7 @@ pub async fn delete_collection(
         }
     }
     drop(running);
-    list::respond(resource, &page, accepted, IncludeObject::default())
+    list::respond(resource, page, accepted, IncludeObject::default(), budget)
 }
 
 async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<Deletion> {
@@ -241,12 +267,11 @@ async fn deletion(headers: &HeaderMap, query: &Query, request: Body) -> Result<D
     };
     // Parameters and body say the same things; the body wins where both do.
     if options.grace_period_seconds.is_none() {
-        options.grace_period_seconds = query
-            .number("gracePeriodSeconds")?
-            .and_then(|s| i64::try_from(s).ok());
+        options.grace_period_seconds = query.integer("gracePeriodSeconds")?;
     }
     if options.propagation_policy.is_none() && options.orphan_dependents.is_none() {
         options.propagation_policy = query.get("propagationPolicy").map(str::to_owned);
+        options.orphan_dependents = query.flag_given("orphanDependents");
     }
     if options.dry_run.is_none() {
         options.dry_run = Some(query.all("dryRun").map(str::to_owned).collect());

@@ -22,7 +22,11 @@ const VERSION_PRIORITY_MAX: i32 = 1_000;
 
 /// The rows of the table.
 pub fn rows() -> Vec<Kind> {
-    vec![Kind::new(ApiServiceStrategy, "apiservice", false).with(&[Subresource::Status])]
+    vec![
+        Kind::new(ApiServiceStrategy, "apiservice", false)
+            .update_needs_version()
+            .with(&[Subresource::Status]),
+    ]
 }
 
 /// The condition of what this server serves itself.

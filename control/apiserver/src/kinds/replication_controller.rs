@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{ReplicationController, ReplicationControllerSta
 use serde_json::Value;
 
 use super::{cells, workload};
-use crate::registry::options::Propagation;
 use crate::registry::strategy::{AGE, Column, Fields, NAME, Scale, Strategy};
 
 /// The rules of ReplicationControllers.
@@ -112,11 +111,6 @@ impl Strategy for ReplicationControllerStrategy {
             &mut errors,
         );
         errors
-    }
-
-    fn default_propagation(&self) -> Option<Propagation> {
-        // Older than garbage collection: whoever says nothing keeps the pods.
-        Some(Propagation::Orphan)
     }
 
     fn has_generation(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::registry::strategy::{AGE, Column, NAME, Strategy};
 
 /// The rows of the table.
 pub fn rows() -> Vec<Kind> {
-    vec![Kind::new(RuntimeClassStrategy, "runtimeclass", false)]
+    vec![Kind::new(RuntimeClassStrategy, "runtimeclass", false).update_needs_version()]
 }
 
 /// The rules of RuntimeClasses.

@@ -10,6 +10,9 @@ use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
 
+/// Names tried for one object that leaves its name to the server (KEP-4420).
+const GENERATED_NAMES_MAX: usize = 8;
+
 impl Registry {
     /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
     ///
@@ -93,7 +96,12 @@ impl Registry {
             }
         };
 
-        for _ in 0..ATTEMPTS_MAX {
+        let attempts = if base.is_some() {
+            GENERATED_NAMES_MAX
+        } else {
+            ATTEMPTS_MAX
+        };
+        for _ in 0..attempts {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
             let lean = resource.encode(&object)?;
@@ -154,6 +162,11 @@ impl Registry {
                 let name = object.meta().name.as_deref().unwrap_or_default();
                 metadata::refuse(resource, name, &errors)?;
             }
+        }
+        if base.is_some() {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            let names = &resource.kind.names;
+            return Err(ApiError::no_free_name(&names.group, &names.plural, name));
         }
         Err(ApiError::timeout(format!(
             "creating {} {:?} was overtaken {ATTEMPTS_MAX} times by other writes; try again",

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
-use super::options::Propagation;
 use super::strategy::{ColumnOf, Scale, Strategy};
 use super::version::{Form, TypedForm, Version};
 use crate::schema::ownership::Builtin;
@@ -170,6 +169,22 @@ pub const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// [`VERBS`] of a kind whose objects are deleted one by one.
+const VERBS_ONE_BY_ONE: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+
+/// What becomes of what an object owns when it goes (`DefaultGarbageCollectionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// They go too.
+    Deleted,
+    /// They stay: so it was when the kind was new, and clients count on it.
+    Orphaned,
+    /// Objects of this kind own nothing, whatever a client asks for.
+    None,
+}
+
 /// Adds a kind's JSON schema to the generator and refers to it.
 pub type Documentation =
     Arc<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema + Send + Sync>;
@@ -185,8 +200,16 @@ pub struct Kind {
     pub stored_as: Option<(String, String)>,
     /// What hangs below it.
     pub subresources: Vec<Subresource>,
+    /// The verbs that it answers, as discovery lists them.
+    pub verbs: &'static [&'static str],
     /// True if PUT of an absent object creates it.
     pub create_on_update: bool,
+    /// True if PUT must name the version that it replaces.
+    pub update_needs_version: bool,
+    /// True if DELETE is answered with the object as it last was, and not with a Status.
+    pub answers_deleted: bool,
+    /// What becomes of what an object owns, where neither client nor object says so.
+    pub dependents: Dependents,
     /// Its JSON schema, for OpenAPI.
     pub schema: Documentation,
     /// What is particular to it.
@@ -262,7 +285,11 @@ impl Kind {
             },
             stored_as: None,
             subresources: Vec::new(),
+            verbs: VERBS,
             create_on_update: false,
+            update_needs_version: false,
+            answers_deleted: false,
+            dependents: Dependents::Deleted,
             schema: Arc::new(|generator| generator.subschema_for::<T>()),
             closed: None,
             guard: None,
@@ -310,6 +337,34 @@ impl Kind {
     #[must_use]
     pub fn with(mut self, subresources: &[Subresource]) -> Self {
         self.subresources = subresources.to_vec();
+        self
+    }
+
+    /// PUT must name the version that it replaces.
+    #[must_use]
+    pub fn update_needs_version(mut self) -> Self {
+        self.update_needs_version = true;
+        self
+    }
+
+    /// DELETE is answered with the object as it last was.
+    #[must_use]
+    pub fn answers_deleted(mut self) -> Self {
+        self.answers_deleted = true;
+        self
+    }
+
+    /// Objects are deleted one by one alone.
+    #[must_use]
+    pub fn one_by_one(mut self) -> Self {
+        self.verbs = VERBS_ONE_BY_ONE;
+        self
+    }
+
+    /// What becomes of what an object owns, where nobody says so.
+    #[must_use]
+    pub fn dependents(mut self, dependents: Dependents) -> Self {
+        self.dependents = dependents;
         self
     }
 
@@ -374,9 +429,6 @@ pub trait Rules: Send + Sync {
         ErrorList::new()
     }
     fn renamed(&self, _object: &mut dyn AnyObject, _before: &str) {}
-    fn default_propagation(&self) -> Option<Propagation> {
-        None
-    }
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
@@ -529,10 +581,6 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn renamed(&self, object: &mut dyn AnyObject, before: &str) {
         self.strategy.renamed(self.of_mut(object), before);
-    }
-
-    fn default_propagation(&self) -> Option<Propagation> {
-        self.strategy.default_propagation()
     }
 
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {

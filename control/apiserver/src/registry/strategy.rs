@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kind::Subresource;
-use super::options::Propagation;
 
 /// A typed API object with ordinary metadata.
 pub trait Object:
@@ -174,12 +173,6 @@ pub trait Strategy: Send + Sync + 'static {
     /// Called when the server has chosen another name than `before`, which was taken, for
     /// a new object that is otherwise ready to be stored.
     fn renamed(&self, _object: &mut Self::Object, _before: &str) {}
-
-    /// What a deletion does to dependents if neither the client nor a finalizer says so.
-    /// `None` leaves them to the garbage collector, which deletes them.
-    fn default_propagation(&self) -> Option<Propagation> {
-        None
-    }
 
     /// True if the change bumps `metadata.generation` (a changed spec, for most kinds).
     fn bumps_generation(&self, _new: &Self::Object, _old: &Self::Object) -> bool {

@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Kind, ProxyTo, Subresource};
+use super::kind::{Dependents, Kind, ProxyTo, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
@@ -24,6 +24,7 @@ pub fn builtin() -> Vec<Kind> {
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
+            .one_by_one()
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
@@ -31,6 +32,7 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
+            .answers_deleted()
             .with(&[
                 Status,
                 Binding,
@@ -48,14 +50,20 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
+            .create_on_update()
+            .answers_deleted()
             .with(&[Status, Proxy(ProxyTo::Service)]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
             "serviceaccount",
             true,
         )
-        .short(&["sa"]),
-        Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
+        .short(&["sa"])
+        .update_needs_version()
+        .answers_deleted(),
+        Kind::new(kinds::lease::LeaseStrategy, "lease", true)
+            .create_on_update()
+            .update_needs_version(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
@@ -68,6 +76,7 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["rc"])
         .in_all()
+        .dependents(Dependents::Orphaned)
         .with(&[Status, Scale]),
         Kind::new(
             kinds::pod_template::PodTemplateStrategy,
@@ -81,6 +90,7 @@ pub fn builtin() -> Vec<Kind> {
         )
         .short(&["crd", "crds"])
         .in_category("api-extensions")
+        .update_needs_version()
         .with(&[Status]),
     ];
     // Groups that bring their own rows.

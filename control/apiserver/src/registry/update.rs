@@ -88,6 +88,33 @@ impl Precondition {
     }
 }
 
+impl Precondition {
+    /// The same for a deletion, whose precondition stands in its options; in Kubernetes'
+    /// words for it.
+    pub(super) fn check_deletion(
+        &self,
+        resource: Resource<'_>,
+        object: &dyn AnyObject,
+        entry: &Entry,
+    ) -> Result<()> {
+        let have = object.meta().uid.as_deref().unwrap_or_default();
+        if let Some(uid) = self.uid.as_deref().filter(|&uid| uid != have) {
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({have}). The object might have been deleted and then recreated"
+            );
+            return Err(resource.conflict(entry.name(), &why));
+        }
+        let have = entry.revision.to_string();
+        if let Some(version) = self.resource_version.as_ref().filter(|&v| *v != have) {
+            let why = format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({have}). The object might have been modified"
+            );
+            return Err(resource.conflict(entry.name(), &why));
+        }
+        Ok(())
+    }
+}
+
 /// What a change makes of an object: the new one, what the client believed, and
 /// what it should know.
 pub type Changed = (BoxObject, Precondition, Vec<String>);
@@ -243,8 +270,12 @@ impl Registry {
         metadata::settle_namespace(resource, new.meta_mut(), old.meta().namespace.as_deref())?;
         match part {
             Part::Status => {
-                *new.meta_mut() = old.meta().clone();
+                // Labels and annotations come along with a status; what else a kind keeps
+                // is its strategy's matter.
+                metadata::carry_over(new.meta_mut(), old.meta());
                 rules.prepare_for_status_update(new.as_mut(), old);
+                errors.extend(metadata::validate(resource, new.meta()));
+                errors.extend(metadata::validate_update(new.meta(), old.meta()));
                 errors.extend(rules.validate_status_update(new.as_ref(), old));
                 metadata::refuse(resource, name, &errors)?;
                 return Ok((new, Reservation::none()));

@@ -242,8 +242,8 @@ impl ResourceCache {
         })
     }
 
-    /// Up to `limit` changes from the cursor on, which moves; and the revision up to
-    /// which the watcher has then seen everything. Empty if there are none yet.
+    /// Up to `limit` changes of about `bytes_max` bytes from the cursor on, which moves; and
+    /// the revision up to which the watcher has then seen everything. Empty if there are none yet.
     ///
     /// # Errors
     /// If the ring has moved past the cursor.
@@ -251,6 +251,7 @@ impl ResourceCache {
         &self,
         cursor: &mut WatchCursor,
         limit: usize,
+        bytes_max: usize,
     ) -> Result<(Vec<Arc<Change>>, u64), WatchGap> {
         let state = self.state.read();
         let Some(skip) = cursor.next.checked_sub(state.first) else {
@@ -258,11 +259,18 @@ impl ResourceCache {
                 forgotten: state.forgotten,
             });
         };
+        let mut bytes = 0;
         let changes: Vec<_> = state
             .changes
             .iter()
             .skip(skip as usize)
             .take(limit)
+            // One at least, however large.
+            .take_while(|change| {
+                let fits = bytes < bytes_max;
+                bytes += change.size();
+                fits
+            })
             .cloned()
             .collect();
         cursor.next += changes.len() as u64;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cache::frame;
-pub use cache::{Change, EventType, ResourceCache, WatchCursor};
+pub use cache::{Change, EventType, ResourceCache, Snapshot, WatchCursor};
 pub use entry::Entry;
 pub use images::ImageCatalog;
 pub use owners::{Parts, join, split};
@@ -99,6 +99,16 @@ impl Claims {
         self.beside = beside;
         self
     }
+}
+
+/// A page of a kind's objects as they once were.
+pub struct PageAt {
+    /// The objects, in order of their keys.
+    pub entries: Vec<Arc<Entry>>,
+    /// True if others follow.
+    pub more: bool,
+    /// How many there are from the page's first one to the end of the range.
+    pub count: usize,
 }
 
 /// The store and the caches over it.
@@ -274,7 +284,6 @@ impl Storage {
 
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below
     /// the kind's prefix) to the end of `within` (a namespace with its slash, or all).
-    /// Returns the entries and whether more follow.
     ///
     /// # Errors
     /// 410 if that revision is compacted.
@@ -285,7 +294,7 @@ impl Storage {
         start: &str,
         revision: u64,
         limit: usize,
-    ) -> Result<(Vec<Arc<Entry>>, bool)> {
+    ) -> Result<PageAt> {
         let prefix = prefix(kind);
         let range = from(
             KeyRange::prefix(format!("{prefix}{within}")),
@@ -313,7 +322,11 @@ impl Storage {
                 )))
             })
             .collect();
-        Ok((entries, response.more))
+        Ok(PageAt {
+            entries,
+            more: response.more,
+            count: response.count,
+        })
     }
 
     /// True if this is the server to do what one has to do for all. During a change of leader there may be two such

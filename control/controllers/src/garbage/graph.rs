@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use euston_api::labels::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::PropagationPolicy;
 
 use crate::discovery::Kind;
 
@@ -26,6 +27,8 @@ pub(super) struct Node {
     pub(super) resource_version: Option<String>,
     pub(super) owners: Vec<OwnerReference>,
     pub(super) deletion: Deletion,
+    /// What its finalizers ask for, should it be deleted.
+    pub(super) policy: PropagationPolicy,
 }
 
 /// How far the deletion of an object is, and what it waits for.
@@ -42,21 +45,26 @@ pub(super) enum Deletion {
 
 impl Deletion {
     pub(super) fn of(meta: &ObjectMeta) -> Self {
-        let has = |name: &str| {
-            meta.finalizers
-                .iter()
-                .flatten()
-                .any(|finalizer| finalizer == name)
-        };
-        if meta.deletion_timestamp.is_none() {
-            Self::No
-        } else if has(FINALIZER_ORPHAN) {
-            Self::Orphan
-        } else if has(FINALIZER_FOREGROUND) {
-            Self::Foreground
-        } else {
-            Self::Going
+        match policy_of(meta) {
+            _ if meta.deletion_timestamp.is_none() => Self::No,
+            PropagationPolicy::Orphan => Self::Orphan,
+            PropagationPolicy::Foreground => Self::Foreground,
+            PropagationPolicy::Background => Self::Going,
         }
+    }
+}
+
+fn policy_of(meta: &ObjectMeta) -> PropagationPolicy {
+    let has = |name: &str| {
+        let mut finalizers = meta.finalizers.iter().flatten();
+        finalizers.any(|finalizer| finalizer == name)
+    };
+    if has(FINALIZER_ORPHAN) {
+        PropagationPolicy::Orphan
+    } else if has(FINALIZER_FOREGROUND) {
+        PropagationPolicy::Foreground
+    } else {
+        PropagationPolicy::Background
     }
 }
 
@@ -69,7 +77,18 @@ impl Node {
             resource_version: meta.resource_version.clone(),
             owners: meta.owner_references.clone().unwrap_or_default(),
             deletion: Deletion::of(meta),
+            policy: policy_of(meta),
         }
+    }
+
+    /// True if it is what an object in `namespace` means by `owner`. A namespaced owner is
+    /// looked for in that namespace alone, whatever uid the reference names.
+    pub(super) fn is_meant_by(&self, owner: &OwnerReference, namespace: &str) -> bool {
+        let resource = &self.kind.resource;
+        resource.kind == owner.kind
+            && resource.group == group_of(owner)
+            && self.name == owner.name
+            && (!self.kind.namespaced || self.namespace == namespace)
     }
 
     /// `pods ns/name`, for messages.
@@ -82,6 +101,12 @@ impl Node {
             self.name
         )
     }
+}
+
+/// The API group that an owner is in.
+pub(super) fn group_of(owner: &OwnerReference) -> &str {
+    let group_and_version = owner.api_version.rsplit_once('/');
+    group_and_version.map_or("", |(group, _)| group)
 }
 
 #[derive(Default)]
@@ -155,8 +180,11 @@ impl Graph {
                 false
             }
             Deletion::No => node.owners.iter().any(|owner| {
-                !self.nodes.contains_key(owner.uid.as_str())
-                    || self.deletion(&owner.uid) == Deletion::Foreground
+                let known = self.nodes.get(owner.uid.as_str());
+                known.is_none_or(|known| {
+                    known.deletion == Deletion::Foreground
+                        || !known.is_meant_by(owner, &node.namespace)
+                })
             }),
         };
         if news {
@@ -196,6 +224,13 @@ impl Graph {
         }
     }
 
+    /// True if one of the object's own dependents waits for its dependents: then they may
+    /// wait for one another.
+    pub(super) fn may_be_in_a_circle(&self, uid: &str) -> bool {
+        let mut dependents = self.dependents.get(uid).into_iter().flatten();
+        dependents.any(|dependent| self.deletion(dependent) == Deletion::Foreground)
+    }
+
     pub(super) fn deletion(&self, uid: &str) -> Deletion {
         self.nodes
             .get(uid)
@@ -224,7 +259,8 @@ mod tests {
         })
     }
 
-    /// `name<owner!` : an object owned by `owner`, `!` if it blocks the owner's deletion.
+    /// `name<owner!` : an object owned by `owner`, `!` if it blocks the owner's deletion. A name
+    /// is a uid as well; behind a `/` stands the namespace.
     fn meta(words: &str) -> ObjectMeta {
         let mut words = words.split_whitespace();
         let (name, owner) = words
@@ -232,13 +268,21 @@ mod tests {
             .unwrap()
             .split_once('<')
             .map_or_else(|| (String::new(), None), |(n, o)| (n.to_owned(), Some(o)));
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.to_owned()), name.to_owned()),
+            None => (None, name),
+        };
         let mut meta = ObjectMeta {
             name: Some(name.clone()),
             uid: Some(name),
+            namespace,
             ..ObjectMeta::default()
         };
         meta.owner_references = owner.filter(|owner| !owner.is_empty()).map(|owner| {
             vec![OwnerReference {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                name: owner.trim_end_matches('!').into(),
                 uid: owner.trim_end_matches('!').into(),
                 block_owner_deletion: Some(owner.ends_with('!')),
                 ..OwnerReference::default()
@@ -303,6 +347,49 @@ mod tests {
         assert_eq!(observe(&mut graph, "b<rs"), "b rs", "it no longer blocks");
         assert_eq!(observe(&mut graph, "b<"), "rs", "it is nobody's any more");
         assert_eq!(observe(&mut graph, "late<rs!"), "late");
+    }
+
+    #[test]
+    fn an_owner_in_another_namespace_or_by_another_name_is_none() {
+        let mut graph = Graph::default();
+        observe(&mut graph, "here/rs<");
+        assert_eq!(observe(&mut graph, "here/a<rs!"), "");
+        assert_eq!(observe(&mut graph, "there/b<rs!"), "b", "worth a look");
+        let rs = graph.get("rs").unwrap();
+        let owner = &graph.get("a").unwrap().owners[0];
+        assert!(rs.is_meant_by(owner, "here") && !rs.is_meant_by(owner, "there"));
+        for (field, value) in [("name", "x"), ("kind", "X"), ("apiVersion", "apps/v1")] {
+            let mut other = serde_json::to_value(owner).unwrap();
+            other[field] = value.into();
+            let other = serde_json::from_value(other).unwrap();
+            assert!(!rs.is_meant_by(&other, "here"), "{field}");
+        }
+    }
+
+    #[test]
+    fn objects_that_may_wait_for_one_another_are_seen() {
+        let mut graph = Graph::default();
+        observe(&mut graph, "a<b!");
+        observe(&mut graph, "b<a!");
+        assert!(!graph.may_be_in_a_circle("a"));
+        observe(&mut graph, "b<a! deleting foregroundDeletion");
+        assert!(graph.may_be_in_a_circle("a") && !graph.may_be_in_a_circle("b"));
+    }
+
+    #[test]
+    fn an_object_goes_as_its_finalizers_ask() {
+        for (words, policy) in [
+            ("a<", PropagationPolicy::Background),
+            ("a< orphan", PropagationPolicy::Orphan),
+            ("a< x/y foregroundDeletion", PropagationPolicy::Foreground),
+        ] {
+            let node = Node::new(&kind(), &meta(words));
+            assert_eq!(
+                (node.policy, node.deletion),
+                (policy, Deletion::No),
+                "{words}"
+            );
+        }
     }
 
     #[test]

@@ -18,17 +18,18 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPoli
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::discovery::Kind;
 use crate::error::{Attempt, Error};
-use graph::{Deletion, Graph, Node, Uid, blocks};
+use graph::{Deletion, Graph, Node, Uid, blocks, group_of};
 use plan::{Owner, Verdict};
 
 /// Objects judged at once.
 const WORKERS: usize = 32;
 
-/// Uids known to be gone are remembered (they never come back) so that a thousand pods of one
+/// Owners known to be gone are remembered (they never come back) so that a thousand pods of one
 /// deleted ReplicaSet cost one read of it. Cleared when full: then they are read again.
 const ABSENT_MAX: usize = 10_000;
 
@@ -38,8 +39,12 @@ pub(crate) struct Collector {
     graph: Arc<Mutex<Graph>>,
     queue: WorkQueue<Uid>,
     kinds: Mutex<Arc<Vec<Kind>>>,
-    absent: Mutex<HashSet<Uid, RandomState>>,
+    /// See [`absence`].
+    absent: Mutex<HashSet<String, RandomState>>,
     rediscover: Arc<Notify>,
+    /// Every kind has been listed once. Before that an object may look as if it had no
+    /// dependents, and would be let go without them.
+    complete: CancellationToken,
 }
 
 pub(crate) async fn run(shared: Arc<Shared>) {
@@ -50,6 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         kinds: Mutex::default(),
         absent: Mutex::default(),
         rediscover: Arc::default(),
+        complete: CancellationToken::new(),
         shared: shared.clone(),
     });
     let reconcile = {
@@ -59,17 +65,28 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             async move { collector.reconcile(&uid).await }
         }
     };
+    let collect = async {
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            () = collector.complete.cancelled() => {}
+        }
+        let (queue, shutdown) = (collector.queue.clone(), shared.shutdown.clone());
+        run_workers("garbage-collector", queue, WORKERS, shutdown, reconcile).await;
+    };
     tokio::join!(
         monitor::run(collector.clone()),
-        run_workers(
-            "garbage-collector",
-            collector.queue.clone(),
-            WORKERS,
-            shared.shutdown.clone(),
-            reconcile
-        ),
+        collect,
         pods::run(shared.clone()),
     );
+}
+
+/// Under which words an owner is remembered as gone: the uid alone would let a reference from
+/// the wrong namespace speak for the right one.
+fn absence(node: &Node, owner: &OwnerReference) -> String {
+    format!(
+        "{} {} {} {}/{}",
+        owner.uid, owner.api_version, owner.kind, node.namespace, owner.name
+    )
 }
 
 impl Collector {
@@ -119,9 +136,18 @@ impl Collector {
             for owner in &node.owners {
                 owners.push(self.state_of(&node, owner).await?);
             }
-            let has_dependents = self.graph.lock().has_dependents(uid);
-            let verdict = plan::verdict(&owners, PropagationPolicy::Background, has_dependents);
-            match self.carry_out(uid, &node, verdict).await {
+            let (has_dependents, circle) = {
+                let graph = self.graph.lock();
+                (graph.has_dependents(uid), graph.may_be_in_a_circle(uid))
+            };
+            let verdict = plan::verdict(&owners, node.policy.clone(), has_dependents);
+            let outcome = if circle && verdict == Verdict::Delete(PropagationPolicy::Foreground) {
+                // The change brings it back here, and then it holds nobody back.
+                self.stop_blocking(uid, &node).await
+            } else {
+                self.carry_out(uid, &node, verdict).await
+            };
+            match outcome {
                 Err(error) if !fresh && error.api().is_some_and(errors::is_conflict) => {}
                 result => return result.map(|()| Next::Done),
             }
@@ -135,16 +161,19 @@ impl Collector {
     /// The state of one owner. Absence, and the wish to see dependents gone, are believed only from
     /// the API; presence may be believed from the cache, since it leads to nothing.
     async fn state_of(&self, node: &Node, owner: &OwnerReference) -> Result<Owner, Error> {
-        if self.absent.lock().contains(owner.uid.as_str()) {
+        let absence = absence(node, owner);
+        if self.absent.lock().contains(&absence) {
             return Ok(Owner::Absent);
         }
-        {
+        let namesake = {
             let graph = self.graph.lock();
-            if graph.get(&owner.uid).is_some() && graph.deletion(&owner.uid) != Deletion::Foreground
-            {
+            let known = graph.get(&owner.uid);
+            let meant = known.filter(|known| known.is_meant_by(owner, &node.namespace));
+            if meant.is_some_and(|meant| meant.deletion != Deletion::Foreground) {
                 return Ok(Owner::Solid);
             }
-        }
+            known.is_some() && meant.is_none()
+        };
         let kind = self.kind_of(owner).ok_or_else(|| {
             // It may have been defined a moment ago.
             self.rediscover.notify_one();
@@ -156,7 +185,8 @@ impl Collector {
             ))
         })?;
         if kind.namespaced && node.namespace.is_empty() {
-            self.report_impossible_owner(node, owner);
+            let why = "names a namespaced owner, which a cluster-scoped object cannot have";
+            self.report_impossible_owner(node, owner, why);
             return Ok(Owner::Solid);
         }
         let api = kind.api(&self.shared.client, &node.namespace);
@@ -175,7 +205,12 @@ impl Collector {
                 if absent.len() >= ABSENT_MAX {
                     absent.clear();
                 }
-                absent.insert(owner.uid.as_str().into());
+                absent.insert(absence);
+                drop(absent);
+                if namesake {
+                    let why = format!("does not exist in namespace {:?}", node.namespace);
+                    self.report_impossible_owner(node, owner, &why);
+                }
                 Ok(Owner::Absent)
             }
             Some(found) if Deletion::of(&found.metadata) == Deletion::Foreground => {
@@ -186,10 +221,7 @@ impl Collector {
     }
 
     fn kind_of(&self, owner: &OwnerReference) -> Option<Kind> {
-        let group = owner
-            .api_version
-            .rsplit_once('/')
-            .map_or("", |(group, _)| group);
+        let group = group_of(owner);
         let kinds = self.kinds.lock().clone();
         kinds
             .iter()
@@ -197,15 +229,16 @@ impl Collector {
             .cloned()
     }
 
-    fn report_impossible_owner(&self, node: &Node, owner: &OwnerReference) {
+    fn report_impossible_owner(&self, node: &Node, owner: &OwnerReference, why: &str) {
         let about = ObjectReference {
             api_version: Some(node.kind.resource.api_version.clone()),
             kind: Some(node.kind.resource.kind.clone()),
             name: Some(node.name.clone()),
+            namespace: Some(node.namespace.clone()).filter(|n| !n.is_empty()),
             ..ObjectReference::default()
         };
         let message = format!(
-            "ownerRef [{}/{}, name: {}, uid: {}] names a namespaced owner, which a cluster-scoped object cannot have",
+            "ownerRef [{}/{}, name: {}, uid: {}] {why}",
             owner.api_version, owner.kind, owner.name, owner.uid
         );
         self.recorder.event(
@@ -214,6 +247,17 @@ impl Collector {
             "OwnerRefInvalidNamespace",
             message,
         );
+    }
+
+    /// Takes back the object's wish that its owners wait for it.
+    async fn stop_blocking(&self, uid: &str, node: &Node) -> Result<(), Error> {
+        let free = node.owners.iter().map(|owner| OwnerReference {
+            block_owner_deletion: Some(false),
+            ..owner.clone()
+        });
+        let patch = json!({"ownerReferences": free.collect::<Vec<_>>()});
+        self.patch_metadata(uid, node, patch, "break the circle of owners of")
+            .await
     }
 
     async fn carry_out(&self, uid: &str, node: &Node, verdict: Verdict) -> Result<(), Error> {

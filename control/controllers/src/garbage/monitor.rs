@@ -28,6 +28,7 @@ pub(super) async fn run(collector: Arc<Collector>) {
                 follow(&collector, &kinds, &mut followed).await;
                 backoff.reset();
                 collector.set_kinds(kinds);
+                collector.complete.cancel();
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = collector.rediscover.notified() => {}

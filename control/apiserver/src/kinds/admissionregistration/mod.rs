@@ -23,32 +23,38 @@ pub fn rows() -> Vec<Kind> {
             webhooks::MutatingWebhooksStrategy,
             "mutatingwebhookconfiguration",
             false,
-        ),
+        )
+        .update_needs_version(),
         Kind::new(
             webhooks::ValidatingWebhooksStrategy,
             "validatingwebhookconfiguration",
             false,
-        ),
+        )
+        .update_needs_version(),
         Kind::new(
             validating_policy::ValidatingPolicyStrategy,
             "validatingadmissionpolicy",
             false,
         )
+        .update_needs_version()
         .with(&[Subresource::Status]),
         Kind::new(
             validating_policy::ValidatingBindingStrategy,
             "validatingadmissionpolicybinding",
             false,
-        ),
+        )
+        .update_needs_version(),
         Kind::new(
             mutating_policy::MutatingPolicyStrategy,
             "mutatingadmissionpolicy",
             false,
-        ),
+        )
+        .update_needs_version(),
         Kind::new(
             mutating_policy::MutatingBindingStrategy,
             "mutatingadmissionpolicybinding",
             false,
-        ),
+        )
+        .update_needs_version(),
     ]
 }

@@ -3,8 +3,8 @@
 mod cron_job;
 mod job;
 
-use crate::registry::kind::Kind;
 use crate::registry::kind::Subresource::Status;
+use crate::registry::kind::{Dependents, Kind};
 
 /// The group's rows of the table of kinds.
 pub fn rows() -> Vec<Kind> {
@@ -15,6 +15,7 @@ pub fn rows() -> Vec<Kind> {
             .with(&[Status]),
         Kind::new(job::JobStrategy, "job", true)
             .in_all()
+            .dependents(Dependents::Orphaned)
             .with(&[Status]),
     ]
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
 use super::cells;
-use crate::registry::kind::Kind;
+use crate::registry::kind::{Dependents, Kind};
 use crate::registry::strategy::{Column, Fields, Strategy};
 
 use newer::NewerEvent;
@@ -24,7 +24,11 @@ const NOTE_BYTES_MAX: usize = 1024;
 pub fn rows() -> Vec<Kind> {
     let newer = Kind::version(EventStrategy::newer(), NewerEvent, "event", true);
     [Kind::new(EventStrategy::core(), "event", true), newer]
-        .map(|row| row.short(&["ev"]).create_on_update())
+        .map(|row| {
+            row.short(&["ev"])
+                .create_on_update()
+                .dependents(Dependents::None)
+        })
         .into()
 }
 

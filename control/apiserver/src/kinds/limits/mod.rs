@@ -13,9 +13,12 @@ pub use limit_range::{CONTAINER, PERSISTENT_VOLUME_CLAIM, POD};
 /// The rows of the table.
 pub fn rows() -> Vec<Kind> {
     vec![
-        Kind::new(limit_range::LimitRangeStrategy, "limitrange", true).short(&["limits"]),
+        Kind::new(limit_range::LimitRangeStrategy, "limitrange", true)
+            .short(&["limits"])
+            .create_on_update(),
         Kind::new(resource_quota::ResourceQuotaStrategy, "resourcequota", true)
             .short(&["quota"])
+            .answers_deleted()
             .with(&[Subresource::Status]),
     ]
 }

@@ -20,7 +20,9 @@ pub use ingress_class::is_default as is_default_class;
 /// The rows of the table.
 pub fn rows() -> Vec<Kind> {
     vec![
-        Kind::new(endpoints::EndpointsStrategy, "endpoints", true).short(&["ep"]),
+        Kind::new(endpoints::EndpointsStrategy, "endpoints", true)
+            .short(&["ep"])
+            .create_on_update(),
         Kind::new(ingress::IngressStrategy, "ingress", true)
             .short(&["ing"])
             .with(&[Subresource::Status]),

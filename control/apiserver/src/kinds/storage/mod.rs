@@ -47,6 +47,7 @@ pub fn rows() -> Vec<Kind> {
             false,
         )
         .short(&["pv"])
+        .answers_deleted()
         .with(&[Status]),
         Kind::new(
             persistent_volume_claim::PersistentVolumeClaimStrategy,
@@ -54,10 +55,13 @@ pub fn rows() -> Vec<Kind> {
             true,
         )
         .short(&["pvc"])
+        .answers_deleted()
         .with(&[Status]),
         Kind::new(storage_class::StorageClassStrategy, "storageclass", false).short(&["sc"]),
-        Kind::new(csi_driver::CsiDriverStrategy, "csidriver", false),
-        Kind::new(csi_node::CsiNodeStrategy, "csinode", false).with(&[Status]),
+        Kind::new(csi_driver::CsiDriverStrategy, "csidriver", false).update_needs_version(),
+        Kind::new(csi_node::CsiNodeStrategy, "csinode", false)
+            .update_needs_version()
+            .with(&[Status]),
         Kind::new(
             csi_storage_capacity::CsiStorageCapacityStrategy,
             "csistoragecapacity",
@@ -68,6 +72,7 @@ pub fn rows() -> Vec<Kind> {
             "volumeattachment",
             false,
         )
+        .update_needs_version()
         .with(&[Status]),
         Kind::new(
             volume_attributes_class::VolumeAttributesClassStrategy,

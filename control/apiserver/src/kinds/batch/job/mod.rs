@@ -16,7 +16,6 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use serde_json::Value;
 
 use crate::kinds::workload;
-use crate::registry::options::Propagation;
 use crate::registry::strategy::{Column, Fields, Strategy};
 
 pub(super) use validation::validate_job_spec;
@@ -114,11 +113,6 @@ impl Strategy for JobStrategy {
 
     fn validate_status_update(&self, new: &Job, old: &Job) -> ErrorList {
         status::validate(new, old)
-    }
-
-    fn default_propagation(&self) -> Option<Propagation> {
-        // Older than garbage collection: whoever says nothing keeps the pods.
-        Some(Propagation::Orphan)
     }
 
     fn has_generation(&self) -> bool {
