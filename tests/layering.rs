@@ -47,6 +47,11 @@ const ARROWS: &[Arrow] = &[
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
     ),
     (
+        "euston-streams",
+        &[],
+        "wires and sessions; whoever has bytes and commands can use them",
+    ),
+    (
         "euston-custom",
         &["euston-api"],
         "what a definition says of its objects is decided without I/O",
@@ -64,6 +69,7 @@ const ARROWS: &[Arrow] = &[
             "euston-custom",
             "euston-fields",
             "euston-protobuf",
+            "euston-streams",
             "euston-tls",
             "euston-images",
             "raft-store",
@@ -115,6 +121,7 @@ const ARROWS: &[Arrow] = &[
             "euston-client",
             "euston-tls",
             "euston-images",
+            "euston-streams",
             "euston-sandbox",
             "euston-network",
         ],

@@ -5,6 +5,7 @@ mod access;
 mod custom;
 mod objects;
 mod steps;
+mod streams;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ const EDITOR: &str = "sed -i -e s/note:.fresh/note:\\ stale/";
 struct Kubectl {
     version: String,
     path: PathBuf,
+    /// What of its environment is to be another than here.
+    envs: &'static [(&'static str, &'static str)],
 }
 
 /// Those at hand. What is not at hand is said once, past the test harness, which keeps the output of
@@ -40,7 +43,11 @@ fn at_hand() -> Vec<Kubectl> {
         ),
     ] {
         match client_version(&path) {
-            Some(version) => found.push(Kubectl { version, path }),
+            Some(version) => found.push(Kubectl {
+                version,
+                path,
+                envs: &[],
+            }),
             None => missing.push(what),
         }
     }
@@ -73,6 +80,7 @@ impl Kubectl {
             .arg(cluster.dir.join(format!("cache-{namespace}")))
             .args(line.split(' '))
             .env("KUBE_EDITOR", EDITOR)
+            .envs(self.envs.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
