@@ -23,6 +23,9 @@
 mod command;
 mod config;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod kv;
 mod lessor;
 mod member;
