@@ -28,6 +28,8 @@ mod error;
 pub mod fuzz;
 mod kv;
 mod lessor;
+#[doc(hidden)]
+pub mod machine;
 mod member;
 mod mvcc;
 mod node;

@@ -26,6 +26,9 @@ mod cluster;
 mod config;
 mod context;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod kv;
 mod leader;
 mod lease;

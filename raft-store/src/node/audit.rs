@@ -258,21 +258,6 @@ pub(super) fn record_of(entries: &[u8], items: &[u8], signature: u32) -> Vec<u8>
     bytes
 }
 
-/// The entries and items of the intact records that `bytes` begin with, without checksums.
-#[cfg(test)]
-pub(super) fn records(bytes: &[u8], signature: u32) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let len = record(rest, signature)?;
-        let (_, items) = header(rest)?;
-        let (one, behind) = rest.split_at(len);
-        rest = behind;
-        let entries = &one[RECORD_HEADER_BYTES..items];
-        let without = entries.len().saturating_sub(4);
-        Some((&entries[..without], &one[items..len - 4]))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,16 +4,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fuzz_support::Choices;
 #[cfg(test)]
 use fuzz_support::Seed;
 use protobuf::Message as _;
-use raft::eraftpb::{ConfState, Entry, EntryType, Message};
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Message};
+use raft::{GetEntriesContext, Storage as _};
 
 use super::audit::{self, Tail};
+use super::core::Disk as _;
 use super::dir::Identity;
 use super::floor;
 #[cfg(test)]
@@ -21,10 +23,12 @@ use super::floor::Newest;
 use super::frame::{Frame, ProposalId};
 use super::log::{Opening, Position, RaftLog};
 use super::offline;
+use crate::command::Command;
 use crate::command::fuzz::sealed;
 use crate::error::OpenError;
 use crate::member::Member;
 use crate::mvcc::{State, rebuilt};
+use crate::txn::Txn;
 
 pub(crate) use super::snapshot::fuzz::snapshot;
 
@@ -146,39 +150,97 @@ fn file_of(data: &[u8]) -> (Vec<u8>, bool) {
     (file, intact)
 }
 
-/// A directory whose only log file is made up, opened as a member does.
+/// The log of a member, damaged, opened as a member does.
 ///
 /// # Panics
-/// Where opening it panics, or what opens cannot be read.
+/// Where opening it panics, is refused without a name, or brings to light what was never written.
 pub(crate) fn log_dir(data: &[u8]) {
+    static INTACT: OnceLock<Vec<u8>> = OnceLock::new();
     let place = Path::new(MEMORY);
     let temporary = std::env::temp_dir();
     let place = if place.is_dir() { place } else { &temporary };
     let dir = place.join(format!("euston-fuzz-{}", std::process::id()));
     let log = dir.join("log");
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&log).unwrap();
-    let (bytes, _) = file_of(data);
-    fs::write(log.join("0000000000000001.raftlog"), bytes).unwrap();
-    let start = Position { index: 0, term: 0 };
-    let opened = RaftLog::open(
-        &log,
-        Arc::default(),
-        start,
-        ConfState::default(),
-        Opening::Continue,
-    );
-    match opened {
-        Ok(mut log) => drop(log.check()),
-        Err(error) => {
-            let named = matches!(
-                error,
-                OpenError::Corrupt { .. } | OpenError::UnknownFormat { .. }
-            );
-            assert!(named, "{error}");
+    let fresh = || {
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&log).unwrap();
+    };
+    let file = log.join("0000000000000001.raftlog");
+    fresh();
+    let intact = INTACT.get_or_init(|| {
+        let mut log = open(&log).unwrap();
+        for index in 1..=ENTRIES {
+            let hard_state = HardState {
+                term: 1,
+                ..HardState::default()
+            };
+            log.append(&[entry(index)], Some(&hard_state), true)
+                .unwrap();
         }
+        drop(log);
+        fs::read(&file).unwrap()
+    });
+    fresh();
+    fs::write(&file, damaged(intact, data)).unwrap();
+    match open(&log) {
+        Ok(mut log) => {
+            let last = log.last_index().unwrap();
+            assert!(last <= ENTRIES && log.check().is_ok());
+            for index in 1..=last {
+                let read = log.entries(index, index + 1, None, GetEntriesContext::empty(false));
+                assert_eq!(read.unwrap(), [entry(index)]);
+            }
+        }
+        Err(OpenError::Corrupt { .. } | OpenError::UnknownFormat { .. }) => {}
+        Err(error) => panic!("{error}"),
     }
     let _ = fs::remove_dir_all(&dir);
+}
+
+/// Entries of the log that is damaged: enough for one behind another in a sector, and one over several.
+const ENTRIES: u64 = 6;
+
+fn entry(index: u64) -> Entry {
+    let value = vec![index as u8; if index == 3 { 1500 } else { 20 }];
+    Entry {
+        index,
+        term: 1,
+        data: Command::Txn(Txn::put("key", value)).encode().into(),
+        ..Entry::default()
+    }
+}
+
+fn open(log: &Path) -> Result<RaftLog, OpenError> {
+    let start = Position { index: 0, term: 0 };
+    let conf_state = ConfState::default();
+    RaftLog::open(log, Arc::default(), start, conf_state, Opening::Continue)
+}
+
+/// What disks do: bits that flip, sectors and stretches that are zero, an end that is missing, space behind it.
+fn damaged(intact: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut choices = Choices::new(data);
+    let mut bytes = intact.to_vec();
+    while !choices.is_empty() && !bytes.is_empty() {
+        let kind = choices.below(5);
+        let at = choices.number() as usize % bytes.len();
+        let len = choices.below(256);
+        let end = bytes.len().min(at + len);
+        match kind {
+            0 => bytes[at] ^= 1 << (len % 8),
+            1 => bytes[at..end].fill(0),
+            2 => {
+                let sector = at - at % 512;
+                let end = bytes.len().min(sector + 512);
+                bytes[sector..end].fill(0);
+            }
+            3 => bytes.truncate(at),
+            _ => bytes.resize(bytes.len() + len * 16, 0),
+        }
+        if bytes.len() > 1 << 16 {
+            break;
+        }
+    }
+    bytes
 }
 
 /// What a fuzzer begins with.
@@ -186,7 +248,7 @@ pub(crate) fn log_dir(data: &[u8]) {
 pub(crate) fn seeds() -> Vec<Seed> {
     use super::change::MemberChange;
 
-    let entry = |kind: u8, body: &[u8]| [vec![kind], Choices::written(body)].concat();
+    let one = |kind: u8, body: &[u8]| [vec![kind], Choices::written(body)].concat();
     let member = Member {
         id: 3,
         peer_urls: vec!["http://m3".to_owned()],
@@ -202,9 +264,9 @@ pub(crate) fn seeds() -> Vec<Seed> {
         MemberChange::Remove(2),
     ];
     let changes = changes.iter().map(MemberChange::encode);
-    let mut entries: Vec<u8> = changes.flat_map(|change| entry(1, &change)).collect();
+    let mut entries: Vec<u8> = changes.flat_map(|change| one(1, &change)).collect();
     for command in crate::command::bodies() {
-        entries.extend(entry(0, &command));
+        entries.extend(one(0, &command));
     }
     let identity = Identity {
         cluster_id: 1,
@@ -223,11 +285,11 @@ pub(crate) fn seeds() -> Vec<Seed> {
         ("identity", identity.encode_file()),
         ("identity", identity.encode_file()[16..].to_vec()),
         ("identity", floor::encode(Newest([7, 3]))),
-        ("log_file", records.clone()),
-        ("log_file", torn.clone()),
-        ("log_dir", records),
-        ("log_dir", torn),
-        ("log_dir", real_log()),
+        ("log_file", records),
+        ("log_file", torn),
+        ("log_dir", Vec::new()),
+        ("log_dir", vec![3, 200, 6, 0, 0, 0, 0, 0, 0, 0]),
+        ("log_dir", vec![0, 200, 6, 0, 0, 0, 0, 0, 0, 1]),
         ("snapshot", super::snapshot::seed()),
         ("history", (0..=255).collect()),
     ];
@@ -238,45 +300,4 @@ pub(crate) fn seeds() -> Vec<Seed> {
             .map(|frame| ("frame", frame.encode().to_vec())),
     );
     seeds
-}
-
-/// The records of a log that a member wrote, as [`file_of`] reads them.
-#[cfg(test)]
-fn real_log() -> Vec<u8> {
-    use super::core::Disk as _;
-    use raft::eraftpb::HardState;
-
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    fs::create_dir(&log).unwrap();
-    let start = Position { index: 0, term: 0 };
-    let opened = RaftLog::open(
-        &log,
-        Arc::default(),
-        start,
-        ConfState::default(),
-        Opening::Continue,
-    );
-    let mut opened = opened.unwrap();
-    for index in 1..4 {
-        let entry = Entry {
-            index,
-            term: 1,
-            data: crate::command::Command::Compact(index).encode().into(),
-            ..Entry::default()
-        };
-        let hard_state = HardState {
-            term: 1,
-            commit: index,
-            ..HardState::default()
-        };
-        opened.append(&[entry], Some(&hard_state), true).unwrap();
-    }
-    drop(opened);
-    let bytes = fs::read(log.join("0000000000000001.raftlog")).unwrap();
-    let records = audit::records(&bytes[audit::file_header().len()..], 1);
-    let parts = records.map(|(entries, items)| {
-        [vec![0], Choices::written(entries), Choices::written(items)].concat()
-    });
-    parts.collect::<Vec<_>>().concat()
 }

@@ -28,23 +28,7 @@ fn read_all(bytes: &[u8]) -> Result<Contents, Unreadable> {
     Reader::new(bytes, bytes.len() as u64).read_state(0)
 }
 
-/// The messages of the blocks of a snapshot.
-pub(super) fn blocks(snapshot: &[u8]) -> Vec<Vec<u8>> {
-    let mut rest = &snapshot[16..];
-    let mut found = Vec::new();
-    while let Some((len, behind)) = rest.split_first_chunk::<4>() {
-        let (message, behind) = behind[4..].split_at(u32::from_le_bytes(*len) as usize);
-        found.push(message.to_vec());
-        rest = behind;
-    }
-    found
-}
-
 /// A snapshot of these blocks, with checksums that match, and a hash in its last one if that is an end.
-pub(super) fn sealed(blocks: &[Vec<u8>]) -> Vec<u8> {
-    sealed_as(FORMAT, blocks)
-}
-
 pub(super) fn sealed_as(format: u32, blocks: &[Vec<u8>]) -> Vec<u8> {
     let mut snapshot = MAGIC.to_vec();
     snapshot.extend_from_slice(&format.to_le_bytes());

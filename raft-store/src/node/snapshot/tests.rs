@@ -7,7 +7,7 @@ use proptest::sample::Index;
 
 use prost::Message as _;
 
-use super::fuzz::{blocks, read, sealed, sealed_as, written_as};
+use super::fuzz::{read, sealed_as, written_as};
 use super::writer::block_checksum;
 use super::*;
 use crate::command::Command;
@@ -79,6 +79,23 @@ fn meta() -> Meta {
 
 fn written(state: &State) -> Vec<u8> {
     written_as(&meta(), state)
+}
+
+/// The messages of the blocks of a snapshot.
+fn blocks(snapshot: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = &snapshot[16..];
+    let mut found = Vec::new();
+    while let Some((len, behind)) = rest.split_first_chunk::<4>() {
+        let (message, behind) = behind[4..].split_at(u32::from_le_bytes(*len) as usize);
+        found.push(message.to_vec());
+        rest = behind;
+    }
+    found
+}
+
+/// A snapshot of these blocks, with checksums that match.
+fn sealed(blocks: &[Vec<u8>]) -> Vec<u8> {
+    sealed_as(FORMAT, blocks)
 }
 
 /// As a fuzzer begins with it: the format, and every block but the end.
