@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // tonic's own connections are not used.
         .build_transport(false)
+        .codec_path("crate::codec::SmallCodec")
         // Keys and values are slices of what was received, and go out as they are stored.
         .bytes(".")
         .compile_fds(files)?;

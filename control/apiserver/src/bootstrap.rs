@@ -111,9 +111,10 @@ async fn ensure(
     namespace: Option<&str>,
     object: Box<dyn AnyObject>,
 ) -> Result<()> {
-    let Some(resource) = registry.resource(group, version, plural) else {
+    let Some(row) = registry.resource(group, version, plural) else {
         return Ok(());
     };
+    let resource = row.resource();
     let name = object.meta().name.clone().unwrap_or_default();
     if resource
         .cache

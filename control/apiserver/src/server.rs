@@ -45,16 +45,17 @@ impl ApiServer {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
-        let table = Table::new(builtin());
-        let storage = Storage::start(config.store, table.kinds(), config.shutdown.clone()).await?;
-        let row = |plural: &str| {
+        let storage = Storage::start(config.store, config.shutdown.clone()).await?;
+        let kinds = builtin().into_iter().map(Arc::new).collect();
+        let table = Arc::new(Table::new(storage.attach(kinds).await?));
+        let cache = |plural: &str| {
             table
-                .row_of("", plural)
+                .cache_of("", plural)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let addresses = ServiceAddresses::new(storage.cache(row("services")?).clone());
-        let admission = Admission::new(storage.cache(row("namespaces")?).clone(), addresses);
-        let registry = Arc::new(Registry::new(table, Arc::new(storage), admission));
+        let addresses = ServiceAddresses::new(cache("services")?);
+        let admission = Admission::new(cache("namespaces")?, addresses);
+        let registry = Arc::new(Registry::new(table.clone(), Arc::new(storage), admission));
         bootstrap::run(&registry, config.advertise).await?;
         let api = Api::new(
             registry.clone(),
@@ -63,7 +64,7 @@ impl ApiServer {
         );
         tokio::spawn(upkeep::run(
             registry,
-            api.documents().clone(),
+            api.published().clone(),
             config.shutdown,
         ));
         Ok(ApiServer {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::openapi::OpenApi;
+use crate::endpoints::Published;
 use crate::registry::options::Deletion;
 use crate::registry::{Registry, Resource};
 use crate::storage::{Entry, ObjectKey};
@@ -27,7 +27,7 @@ const EVENTS_EVERY: Duration = Duration::from_secs(60);
 const DOCUMENTS_IDLE: Duration = Duration::from_secs(120);
 
 /// Runs until `shutdown`.
-pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: CancellationToken) {
+pub async fn run(registry: Arc<Registry>, published: Arc<Published>, shutdown: CancellationToken) {
     let mut compact = tokio::time::interval(COMPACT_EVERY);
     let mut events = tokio::time::interval(EVENTS_EVERY);
     events.reset();
@@ -51,11 +51,11 @@ pub async fn run(registry: Arc<Registry>, documents: Arc<OpenApi>, shutdown: Can
                 }
             }
             _ = events.tick() => {
-                documents.trim(DOCUMENTS_IDLE);
+                published.trim(DOCUMENTS_IDLE);
                 if registry.storage().leads()
-                    && let Some(resource) = registry.resource("", "v1", "events")
+                    && let Some(row) = registry.resource("", "v1", "events")
                 {
-                    expire(&registry, resource, &shutdown).await;
+                    expire(&registry, row.resource(), &shutdown).await;
                 }
             }
         }

@@ -64,31 +64,42 @@ async fn main() -> Result<()> {
                 figures.push(side.puts(clients, bytes, time).await?);
             }
             let what = format!("puts, {bytes} B, {clients} clients");
-            row(&format!("{what}: puts/s"), &figures, |f| f.per_second);
-            row(&format!("{what}: p50 ms"), &figures, |f| millis(f.p50));
-            row(&format!("{what}: p99 ms"), &figures, |f| millis(f.p99));
+            rows(&what, "puts/s", &figures);
         }
     }
     let mut figures = Vec::new();
     for side in &sides {
         figures.push(side.ranges(time).await?);
     }
-    let what = format!("range of {RANGE_KEYS} keys, 256 B");
-    row(&format!("{what}: /s"), &figures, |f| f.per_second);
-    row(&format!("{what}: p50 ms"), &figures, |f| millis(f.p50));
+    rows(
+        &format!("range of {RANGE_KEYS} keys, 256 B"),
+        "/s",
+        &figures,
+    );
     let mut figures = Vec::new();
     for side in &sides {
         figures.push(side.fan_out(time).await?);
     }
-    let what = format!("a change to {WATCHERS} watchers");
-    row(&format!("{what}: changes/s"), &figures, |f| f.per_second);
-    row(&format!("{what}: p50 ms"), &figures, |f| millis(f.p50));
-    row(&format!("{what}: p99 ms"), &figures, |f| millis(f.p99));
+    rows(
+        &format!("a change to {WATCHERS} watchers"),
+        "changes/s",
+        &figures,
+    );
     let memory: Vec<f64> = groups.iter().map(Group::resident_mib).collect();
     row("resident memory, 3 members, MiB", &memory, |mib| *mib);
     drop(groups);
     std::fs::remove_dir_all(&dir)?;
     Ok(())
+}
+
+/// A workload's rows. Time on the clock is shared with whatever else runs here, time on the processors is the workload's own.
+fn rows(what: &str, unit: &str, figures: &[Figures]) {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+    row(&format!("{what}: {unit}"), figures, |f| f.per_second);
+    row(&format!("{what}: p50 ms"), figures, |f| millis(f.p50));
+    row(&format!("{what}: p99 ms"), figures, |f| millis(f.p99));
+    row("  CPU of the members, us each", figures, |f| f.cpu.members);
+    row("  CPU of the client, us each", figures, |f| f.cpu.client);
 }
 
 fn row<F>(what: &str, figures: &[F], of: impl Fn(&F) -> f64) {
@@ -99,24 +110,73 @@ fn row<F>(what: &str, figures: &[F], of: impl Fn(&F) -> f64) {
     );
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
 struct Figures {
     per_second: f64,
     p50: Duration,
     p99: Duration,
+    cpu: Cpu,
+}
+
+/// Time on the processors, in microseconds.
+struct Cpu {
+    members: f64,
+    client: f64,
+}
+
+/// What has been used up when a workload begins.
+struct Meter {
+    start: Instant,
+    members: Vec<PathBuf>,
+    used: Cpu,
+}
+
+impl Meter {
+    fn start(pids: &[u32]) -> Self {
+        let members = pids.iter().map(|pid| format!("/proc/{pid}/stat").into());
+        let mut meter = Self {
+            start: Instant::now(),
+            members: members.collect(),
+            used: Cpu {
+                members: 0.0,
+                client: 0.0,
+            },
+        };
+        meter.used = meter.now();
+        meter
+    }
+
+    fn now(&self) -> Cpu {
+        Cpu {
+            members: self.members.iter().map(|stat| cpu_micros(stat)).sum(),
+            client: cpu_micros(Path::new("/proc/self/stat")),
+        }
+    }
+}
+
+/// User and system time of a process, from its `stat` (proc_pid_stat(5)), which counts in hundredths of a second.
+fn cpu_micros(stat: &Path) -> f64 {
+    let stat = std::fs::read_to_string(stat).unwrap();
+    // The name, in parentheses, may hold anything.
+    let fields = stat.rsplit(") ").next().unwrap().split(' ');
+    let ticks = fields.skip(11).take(2).map(|f| f.parse::<f64>().unwrap());
+    ticks.sum::<f64>() * 1e4
 }
 
 impl Figures {
-    fn of(mut waits: Vec<Duration>, took: Duration) -> Self {
+    fn of(mut waits: Vec<Duration>, meter: &Meter) -> Self {
+        let (took, used) = (meter.start.elapsed(), meter.now());
         waits.sort_unstable();
+        let each = |now: f64, then: f64| (now - then) / waits.len() as f64;
+        let cpu = Cpu {
+            members: each(used.members, meter.used.members),
+            client: each(used.client, meter.used.client),
+        };
         let at = |share: usize| waits.get(waits.len() * share / 100).copied();
         Self {
             per_second: waits.len() as f64 / took.as_secs_f64(),
             p50: at(50).unwrap_or_default(),
             p99: at(99).unwrap_or_default(),
+            cpu,
         }
     }
 }
@@ -125,6 +185,8 @@ impl Figures {
 struct Side {
     /// To the leader first, then to the others in turn.
     clients: Vec<Client>,
+    /// Of the members.
+    pids: Vec<u32>,
 }
 
 impl Side {
@@ -149,7 +211,8 @@ impl Side {
         for at in 0..CONNECTIONS_MAX {
             clients.push(Client::connect(addresses[at % members]).await?);
         }
-        Ok(Self { clients })
+        let pids = group.pids();
+        Ok(Self { clients, pids })
     }
 
     fn client(&self, at: usize) -> Client {
@@ -161,7 +224,8 @@ impl Side {
         // Not compressible, as a stored value may be.
         let value: Vec<u8> = (0..bytes).map(|_| rand::random()).collect();
         let value = bytes::Bytes::from(value);
-        let start = Instant::now();
+        let meter = Meter::start(&self.pids);
+        let start = meter.start;
         let mut tasks = JoinSet::new();
         for client in 0..clients {
             let mut kv = self.client(client).kv;
@@ -189,7 +253,7 @@ impl Side {
         while let Some(done) = tasks.join_next().await {
             waits.extend(done??);
         }
-        Ok(Figures::of(waits, start.elapsed()))
+        Ok(Figures::of(waits, &meter))
     }
 
     /// One client that reads a range again and again.
@@ -213,8 +277,8 @@ impl Side {
             done??;
         }
         let mut kv = self.client(0).kv;
-        let (start, mut waits) = (Instant::now(), Vec::new());
-        while start.elapsed() < time {
+        let (meter, mut waits) = (Meter::start(&self.pids), Vec::new());
+        while meter.start.elapsed() < time {
             let begun = Instant::now();
             let range = RangeRequest {
                 key: "/range/".into(),
@@ -225,7 +289,7 @@ impl Side {
             assert_eq!(found.kvs.len(), RANGE_KEYS);
             waits.push(begun.elapsed());
         }
-        Ok(Figures::of(waits, start.elapsed()))
+        Ok(Figures::of(waits, &meter))
     }
 
     /// Puts a key that many watch, each on a stream of its own, and waits until all have seen it.
@@ -265,8 +329,8 @@ impl Side {
         }
         ready.wait().await;
         let mut kv = self.client(0).kv;
-        let (start, mut waits) = (Instant::now(), Vec::new());
-        while start.elapsed() < time {
+        let (meter, mut waits) = (Meter::start(&self.pids), Vec::new());
+        while meter.start.elapsed() < time {
             let begun = Instant::now();
             let put = PutRequest {
                 key: "/watched".into(),
@@ -280,7 +344,7 @@ impl Side {
             }
             waits.push(begun.elapsed());
         }
-        let figures = Figures::of(waits, start.elapsed());
+        let figures = Figures::of(waits, &meter);
         tasks.shutdown().await;
         Ok(figures)
     }

@@ -23,6 +23,7 @@
 //!   of this store, not with etcd's.
 
 mod cluster;
+mod codec;
 mod config;
 mod context;
 mod error;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -188,7 +189,7 @@ impl Server {
         C: Future<Output = hyper::Result<()>>,
     {
         let result = tokio::select! {
-            result = connection.as_mut() => result,
+            result = LastInLine::new(connection.as_mut()) => result,
             () = self.context.stop.cancelled() => {
                 end(connection.as_mut());
                 connection.await
@@ -197,6 +198,38 @@ impl Server {
         if let Err(error) = result {
             tracing::debug!(%address, %error, "a connection of a client broke");
         }
+    }
+}
+
+/// A connection that lets every task that is ready go before it.
+///
+/// When many calls of a connection are answered at a time, by one write of the store's or one event that many watch, the
+/// first of them would wake it, and it would be polled next, and write that answer alone. At the end of the line it finds
+/// all of them and writes them at once.
+struct LastInLine<C> {
+    connection: C,
+    has_waited: bool,
+}
+
+impl<C> LastInLine<C> {
+    fn new(connection: C) -> Self {
+        Self {
+            connection,
+            has_waited: false,
+        }
+    }
+}
+
+impl<C: Future + Unpin> Future for LastInLine<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        self.has_waited = !self.has_waited;
+        if self.has_waited {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.connection).poll(context)
     }
 }
 

@@ -119,16 +119,21 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes up requests, waiting for the first one until the next tick. Returns whether to stop.
+    /// Takes up requests, waiting for the first one until there is something to do without. Returns whether to stop.
     fn receive(&mut self) -> Result<bool, StopCause> {
         let wait = if self.parts.core.is_sweeping() {
             Duration::ZERO
         } else {
-            self.next_tick.saturating_duration_since(Instant::now())
+            let gathered = self.parts.core.gathered_at().map(|at| self.began + at);
+            let next = gathered.map_or(self.next_tick, |at| at.min(self.next_tick));
+            next.saturating_duration_since(Instant::now())
         };
         let mut next = match self.parts.inbox.recv_timeout(wait) {
             Ok(request) => Ok(request),
-            Err(RecvTimeoutError::Timeout) => return Ok(false),
+            Err(RecvTimeoutError::Timeout) => {
+                self.parts.core.at(self.began.elapsed());
+                return Ok(false);
+            }
             // No handle is left.
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };

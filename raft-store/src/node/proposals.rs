@@ -80,6 +80,11 @@ impl Proposals {
         unsent
     }
 
+    /// Whether there are commands to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
     pub(super) fn id(&self, sequence: u64) -> ProposalId {
         ProposalId {
             incarnation: self.incarnation,

@@ -50,7 +50,7 @@ impl Document {
     }
 }
 
-/// All discovery documents, made once: they are small, and the table of kinds is fixed.
+/// All discovery documents of one state of the table: they are small.
 pub struct Discovery {
     aggregated: BTreeMap<&'static str, Document>,
     classic: BTreeMap<String, Document>,
@@ -60,7 +60,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Makes the documents for a table of kinds.
-    pub fn new(kinds: &[Arc<Kind>]) -> Self {
+    pub fn new<'k>(kinds: impl Iterator<Item = &'k Arc<Kind>>) -> Self {
         let mut groups: BTreeMap<&str, BTreeMap<&str, Vec<&Kind>>> = BTreeMap::new();
         for kind in kinds {
             let names = &kind.names;

@@ -35,7 +35,7 @@ pub fn resource_doc(kind: &Kind) -> ResourceDoc {
                     .map(|(g, v, k)| (g.to_owned(), v.to_owned(), k.to_owned())),
             })
             .collect(),
-        schema: kind.schema,
+        schema: kind.schema.clone(),
     }
 }
 

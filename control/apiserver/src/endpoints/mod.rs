@@ -11,6 +11,7 @@ mod negotiate;
 mod partial;
 mod patch;
 mod protobuf;
+mod published;
 mod request;
 mod respond;
 mod scale;
@@ -33,12 +34,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::openapi::OpenApi;
 use crate::registry::kind::Subresource;
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
-use discovery::Discovery;
 use negotiate::Accepted;
 use request::{Query, ResourcePath};
 use selection::Selection;
@@ -46,6 +45,7 @@ use table::IncludeObject;
 use watch::WatchOptions;
 
 pub use discovery::GIT_VERSION;
+pub use published::Published;
 
 /// Reads under way at a time (kube-apiserver's `max-requests-inflight`); more are told
 /// to come back, so that a flood of lists cannot exhaust memory.
@@ -62,8 +62,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Everything that answers requests.
 pub struct Api {
     registry: Arc<Registry>,
-    discovery: Discovery,
-    documents: Arc<OpenApi>,
+    published: Arc<Published>,
     node_client: Option<HttpsClient>,
     reads: Semaphore,
     writes: Semaphore,
@@ -78,14 +77,8 @@ impl Api {
         node_client: Option<HttpsClient>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let kinds = registry.table().kinds();
-        let docs = kinds
-            .iter()
-            .map(|kind| documents::resource_doc(kind))
-            .collect();
         Arc::new(Api {
-            discovery: Discovery::new(kinds),
-            documents: Arc::new(OpenApi::new(docs)),
+            published: Arc::new(Published::new(registry.table().clone())),
             registry,
             node_client,
             reads: Semaphore::new(READS_MAX),
@@ -95,9 +88,9 @@ impl Api {
         })
     }
 
-    /// The documents at `/openapi`, for upkeep to trim.
-    pub fn documents(&self) -> &Arc<OpenApi> {
-        &self.documents
+    /// What is told of the kinds, for upkeep to trim.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
     }
 
     /// The routes. Images are served beside it, to those who are known.
@@ -133,9 +126,12 @@ impl Api {
         }
         let query = Query::parse(parts.uri.query());
         if path.starts_with("/openapi/") && reads {
-            return documents::respond(&self.documents, path, &parts.headers, &query).await;
+            let documents = &self.published.now().documents;
+            return documents::respond(documents, path, &parts.headers, &query).await;
         }
-        if reads && let Some(response) = self.discovery.respond(path, &parts.headers) {
+        if reads
+            && let Some(response) = self.published.now().discovery.respond(path, &parts.headers)
+        {
             return Ok(response);
         }
         let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
@@ -160,10 +156,11 @@ impl Api {
         query: Query,
         body: Body,
     ) -> Result<Response> {
-        let resource = self
+        let row = self
             .registry
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
+        let resource = row.resource();
         let not_allowed =
             || ApiError::method_not_allowed(&target.group, &target.resource, method.as_str());
         let watching = target.name.is_none() && query.flag("watch")?;

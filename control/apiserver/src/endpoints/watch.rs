@@ -227,6 +227,10 @@ impl Stream {
                     if !none {
                         continue;
                     }
+                    if self.cache.is_closed() {
+                        // The definition of the kind is gone or another one: the client comes back to that.
+                        return None;
+                    }
                 }
             }
             let bookmark_at = if self.bookmarks {

@@ -18,6 +18,7 @@ mod tests;
 mod v2;
 mod v3;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0
 pub const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// A registered kind, as far as its documentation is concerned.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ResourceDoc {
     /// API group; empty for core.
     pub group: String,
@@ -54,7 +55,7 @@ pub struct ResourceDoc {
     /// What hangs below an object's path.
     pub subresources: Vec<SubresourceDoc>,
     /// Adds the kind's schema to the generator and refers to it.
-    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    pub schema: Arc<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema + Send + Sync>,
 }
 
 /// A subresource of a [`ResourceDoc`].
@@ -136,10 +137,10 @@ impl Slot {
     }
 }
 
-#[derive(Debug)]
 struct GroupVersion {
     group: String,
     version: String,
+    resources: Vec<ResourceDoc>,
     slot: Slot,
 }
 
@@ -148,38 +149,52 @@ impl GroupVersion {
     fn path(&self) -> String {
         operations::root(&self.group, &self.version)
     }
+
+    /// True if it is made of the very same kinds.
+    fn same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&ResourceDoc, &ResourceDoc)| Arc::ptr_eq(&a.schema, &b.schema);
+        self.path() == other.path()
+            && self.resources.len() == other.resources.len()
+            && self.resources.iter().zip(&other.resources).all(same)
+    }
+
+    fn build(&self) -> Document {
+        Document::of_json(&v3::document(&self.resources.iter().collect::<Vec<_>>()))
+    }
 }
 
 /// Every document for one set of kinds. When the set changes, make a new one.
-#[derive(Debug)]
 pub struct OpenApi {
-    resources: Vec<ResourceDoc>,
     /// Sorted.
-    versions: Vec<GroupVersion>,
+    versions: Vec<Arc<GroupVersion>>,
     index: Slot,
     v2_json: Slot,
     v2_protobuf: Slot,
 }
 
 impl OpenApi {
-    /// Documents for these kinds; nothing is built yet.
-    pub fn new(resources: Vec<ResourceDoc>) -> Self {
-        let mut names: Vec<(String, String)> = resources
-            .iter()
-            .map(|r| (r.group.clone(), r.version.clone()))
-            .collect();
-        names.sort();
-        names.dedup();
-        let versions = names
+    /// Documents for these kinds; nothing is built yet. Those of the set `before` that are
+    /// made of the same kinds are kept.
+    pub fn new(resources: Vec<ResourceDoc>, before: Option<&OpenApi>) -> Self {
+        let mut by_version: BTreeMap<(String, String), Vec<ResourceDoc>> = BTreeMap::new();
+        for resource in resources {
+            let of = (resource.group.clone(), resource.version.clone());
+            by_version.entry(of).or_default().push(resource);
+        }
+        let versions = by_version
             .into_iter()
-            .map(|(group, version)| GroupVersion {
-                group,
-                version,
-                slot: Slot::default(),
+            .map(|((group, version), resources)| {
+                let new = GroupVersion {
+                    group,
+                    version,
+                    resources,
+                    slot: Slot::default(),
+                };
+                let old = before.and_then(|b| b.versions.iter().find(|old| old.same(&new)));
+                old.cloned().unwrap_or_else(|| Arc::new(new))
             })
             .collect();
         OpenApi {
-            resources,
             versions,
             index: Slot::default(),
             v2_json: Slot::default(),
@@ -195,7 +210,7 @@ impl OpenApi {
                 .iter()
                 .map(|of| {
                     let path = of.path();
-                    let etag = of.slot.etag(|| self.build_v3(of));
+                    let etag = of.slot.etag(|| of.build());
                     let url = format!("/openapi/v3/{path}?hash={etag}");
                     (path, json!({ "serverRelativeURL": url }))
                 })
@@ -210,7 +225,7 @@ impl OpenApi {
             .versions
             .iter()
             .find(|v| v.group == group && v.version == version)?;
-        Some(of.slot.get(|| self.build_v3(of)))
+        Some(of.slot.get(|| of.build()))
     }
 
     /// `/openapi/v2` as JSON.
@@ -233,13 +248,8 @@ impl OpenApi {
         }
     }
 
-    fn build_v3(&self, of: &GroupVersion) -> Document {
-        let in_version = |r: &&ResourceDoc| r.group == of.group && r.version == of.version;
-        let resources: Vec<&ResourceDoc> = self.resources.iter().filter(in_version).collect();
-        Document::of_json(&v3::document(&resources))
-    }
-
     fn build_v2(&self) -> Value {
-        v2::document(&self.resources.iter().collect::<Vec<_>>())
+        let resources = self.versions.iter().flat_map(|v| &v.resources);
+        v2::document(&resources.collect::<Vec<_>>())
     }
 }

@@ -32,33 +32,36 @@ where
         .map(String::from)
         .to_vec(),
         subresources,
-        schema: |generator| generator.subschema_for::<K>(),
+        schema: Arc::new(|generator| generator.subschema_for::<K>()),
     }
 }
 
 fn openapi() -> OpenApi {
     let status = || subresource("status", &["get", "patch", "update"], None);
     let scale = ("autoscaling", "v1", "Scale");
-    OpenApi::new(vec![
-        resource::<core::Pod>(
-            true,
-            vec![
-                status(),
-                subresource("log", &["get"], None),
-                subresource("binding", &["create"], Some(("", "v1", "Binding"))),
-            ],
-        ),
-        resource::<core::Node>(false, vec![status()]),
-        resource::<core::Secret>(true, vec![]),
-        resource::<core::Service>(true, vec![status()]),
-        resource::<apps::Deployment>(
-            true,
-            vec![
-                status(),
-                subresource("scale", &["get", "patch", "update"], Some(scale)),
-            ],
-        ),
-    ])
+    OpenApi::new(
+        vec![
+            resource::<core::Pod>(
+                true,
+                vec![
+                    status(),
+                    subresource("log", &["get"], None),
+                    subresource("binding", &["create"], Some(("", "v1", "Binding"))),
+                ],
+            ),
+            resource::<core::Node>(false, vec![status()]),
+            resource::<core::Secret>(true, vec![]),
+            resource::<core::Service>(true, vec![status()]),
+            resource::<apps::Deployment>(
+                true,
+                vec![
+                    status(),
+                    subresource("scale", &["get", "patch", "update"], Some(scale)),
+                ],
+            ),
+        ],
+        None,
+    )
 }
 
 fn json(document: &Document) -> Value {
@@ -335,20 +338,25 @@ fn unions_of_scalars_are_written_as_each_version_can() {
 
 #[test]
 fn a_schema_that_is_no_type_of_ours_gets_a_name() {
-    let document = OpenApi::new(vec![ResourceDoc {
-        group: "stable.example.com".into(),
-        version: "v1".into(),
-        kind: "CronTab".into(),
-        plural: "crontabs".into(),
-        namespaced: true,
-        verbs: vec!["get".into(), "list".into()],
-        subresources: vec![subresource(
-            "mystery",
-            &["get"],
-            Some(("x", "v1", "Mystery")),
-        )],
-        schema: |_| schemars::json_schema!({ "type": "object", "description": "A table." }),
-    }]);
+    let document = OpenApi::new(
+        vec![ResourceDoc {
+            group: "stable.example.com".into(),
+            version: "v1".into(),
+            kind: "CronTab".into(),
+            plural: "crontabs".into(),
+            namespaced: true,
+            verbs: vec!["get".into(), "list".into()],
+            subresources: vec![subresource(
+                "mystery",
+                &["get"],
+                Some(("x", "v1", "Mystery")),
+            )],
+            schema: Arc::new(
+                |_| schemars::json_schema!({ "type": "object", "description": "A table." }),
+            ),
+        }],
+        None,
+    );
     let document = json(&document.v3("stable.example.com", "v1").expect("registered"));
     let name = "com.example.stable.v1.CronTab";
     let schema = &document["components"]["schemas"][name];

@@ -1,14 +1,12 @@
 //! Creating an object.
 
-use std::sync::Arc;
-
 use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
 use super::options::WriteOptions;
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey};
+use crate::storage::ObjectKey;
 
 impl Registry {
     /// Creates `object` in `namespace` (`None` for cluster-wide kinds).
@@ -71,7 +69,7 @@ impl Registry {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
                 }
-                let entry = Self::dry_entry(&key, value, 0);
+                let entry = resource.entry(&key, 0, value);
                 return Ok(Saved {
                     entry,
                     created: true,
@@ -89,7 +87,7 @@ impl Registry {
                 )
                 .await?;
             if let Ok(revision) = written {
-                let entry = Arc::new(Entry::new(key, revision, value));
+                let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {
                     entry,
                     created: true,

@@ -65,7 +65,7 @@ impl Registry {
             }
             let gone = finished(resource, new.as_ref());
             let value = resource.encode(&new)?;
-            if deletion.dry_run || (!gone && value == entry.value) {
+            if deletion.dry_run || (!gone && value == entry.stored()) {
                 return Ok(Deleted {
                     entry,
                     gone: gone && deletion.dry_run,
@@ -79,7 +79,7 @@ impl Registry {
             };
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(Deleted { entry, gone, uid });
             }
             if precondition.resource_version.is_some() {

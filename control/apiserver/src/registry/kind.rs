@@ -1,5 +1,9 @@
-//! A row of the table of kinds: names, scope, subresources, rules.
+//! A served kind: names, scope, subresources, rules.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use euston_api::field::ErrorList;
 use euston_api::names::NameRule;
 use euston_protobuf::Message;
@@ -7,7 +11,7 @@ use serde_json::Value;
 
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
-use super::strategy::{Column, Fields, Scale, Strategy};
+use super::strategy::{ColumnOf, Scale, Strategy};
 use crate::schema::{TypeId, types};
 
 /// What hangs below an object's path.
@@ -106,6 +110,13 @@ pub const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// Adds a kind's JSON schema to the generator and refers to it.
+pub type Documentation =
+    Arc<dyn Fn(&mut schemars::SchemaGenerator) -> schemars::Schema + Send + Sync>;
+
+/// What field selectors see of an object: (`spec.nodeName`, `node-1`).
+pub type FieldValues = Vec<(Cow<'static, str>, String)>;
+
 /// A registered kind.
 pub struct Kind {
     /// How it is called.
@@ -115,7 +126,7 @@ pub struct Kind {
     /// True if PUT of an absent object creates it.
     pub create_on_update: bool,
     /// Its JSON schema, for OpenAPI.
-    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    pub schema: Documentation,
     /// What is particular to it.
     pub rules: Box<dyn Rules>,
 }
@@ -142,7 +153,7 @@ impl Kind {
             names,
             subresources: Vec::new(),
             create_on_update: false,
-            schema: |generator| generator.subschema_for::<S::Object>(),
+            schema: Arc::new(|generator| generator.subschema_for::<S::Object>()),
             rules: Box::new(Typed {
                 strategy,
                 schema: types().lookup_gvk(
@@ -206,15 +217,30 @@ pub trait Rules: Send + Sync {
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
-    fn fields(&self, object: &dyn AnyObject) -> Fields;
-    fn field_labels(&self) -> &'static [&'static str];
+    fn fields(&self, object: &dyn AnyObject) -> FieldValues;
+    fn field_labels(&self) -> Vec<&str>;
     fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64>;
     fn mark_terminating(&self, object: &mut dyn AnyObject);
     fn holds_deletion(&self, object: &dyn AnyObject) -> bool;
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> Vec<ColumnOf<'_>>;
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value>;
     fn scale(&self, object: &dyn AnyObject) -> Option<Scale>;
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
+
+    /// The bytes to store: the object in the version that its kind is stored in.
+    ///
+    /// # Errors
+    /// As [`AnyObject::to_json`].
+    fn encode(&self, object: &dyn AnyObject) -> serde_json::Result<Vec<u8>> {
+        object.to_json()
+    }
+
+    /// What is served of stored bytes where it differs from them: another version, defaults
+    /// that came after the write. Called once for each write and served version, by the caches'
+    /// one writer: must be quick. Bytes that make no sense to it are served as they are.
+    fn present(&self, _stored: &Bytes) -> Option<Bytes> {
+        None
+    }
 }
 
 struct Typed<S> {
@@ -297,12 +323,13 @@ impl<S: Strategy> Rules for Typed<S> {
         self.strategy.warnings(self.of(object))
     }
 
-    fn fields(&self, object: &dyn AnyObject) -> Fields {
-        self.strategy.fields(self.of(object))
+    fn fields(&self, object: &dyn AnyObject) -> FieldValues {
+        let fields = self.strategy.fields(self.of(object)).into_iter();
+        fields.map(|(l, v)| (Cow::Borrowed(l), v)).collect()
     }
 
-    fn field_labels(&self) -> &'static [&'static str] {
-        self.strategy.field_labels()
+    fn field_labels(&self) -> Vec<&str> {
+        self.strategy.field_labels().to_vec()
     }
 
     fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64> {
@@ -317,8 +344,8 @@ impl<S: Strategy> Rules for Typed<S> {
         self.strategy.holds_deletion(self.of(object))
     }
 
-    fn columns(&self) -> &'static [Column] {
-        self.strategy.columns()
+    fn columns(&self) -> Vec<ColumnOf<'_>> {
+        self.strategy.columns().to_vec()
     }
 
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value> {

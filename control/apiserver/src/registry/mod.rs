@@ -27,7 +27,7 @@ use crate::storage::{Entry, ObjectKey, ResourceCache, Storage};
 use kind::Kind;
 use object::BoxObject;
 use options::FieldValidation;
-use table::Table;
+use table::{Row, Table};
 
 pub use update::{Part, Precondition};
 
@@ -60,12 +60,19 @@ impl Resource<'_> {
         ApiError::conflict(&self.kind.names.group, &self.kind.names.plural, name, why)
     }
 
+    /// The object as it is stored.
     fn encode(&self, object: &BoxObject) -> Result<Bytes> {
-        let json = object.to_json().map_err(ApiError::internal)?;
+        let json = self.kind.rules.encode(object.as_ref());
+        let json = json.map_err(ApiError::internal)?;
         if json.len() > OBJECT_BYTES_MAX {
             return Err(ApiError::too_large(OBJECT_BYTES_MAX));
         }
         Ok(json.into())
+    }
+
+    /// What clients see of stored bytes.
+    fn entry(&self, key: &ObjectKey, revision: u64, stored: Bytes) -> Arc<Entry> {
+        Arc::new(Entry::of(self.kind, key.clone(), revision, stored))
     }
 
     fn decode_stored(&self, entry: &Entry) -> Result<BoxObject> {
@@ -91,14 +98,14 @@ pub struct Saved {
 
 /// All kinds and their objects.
 pub struct Registry {
-    table: Table,
+    table: Arc<Table>,
     storage: Arc<Storage>,
     admission: Admission,
 }
 
 impl Registry {
-    /// A registry over loaded storage, whose caches are in the table's order.
-    pub fn new(table: Table, storage: Arc<Storage>, admission: Admission) -> Self {
+    /// A registry over the table's kinds and the storage that their caches follow.
+    pub fn new(table: Arc<Table>, storage: Arc<Storage>, admission: Admission) -> Self {
         Registry {
             table,
             storage,
@@ -107,7 +114,7 @@ impl Registry {
     }
 
     /// The table of kinds.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
 
@@ -116,18 +123,9 @@ impl Registry {
         &self.storage
     }
 
-    /// The resource served under a group, version and plural name.
-    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Resource<'_>> {
-        self.row(self.table.find(group, version, plural)?)
-    }
-
-    /// The resource in a row of the table.
-    pub fn row(&self, row: usize) -> Option<Resource<'_>> {
-        let kind = self.table.kinds().get(row)?;
-        Some(Resource {
-            kind,
-            cache: self.storage.cache(row),
-        })
+    /// What is served under a group, version and plural name, as of now.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Row> {
+        self.table.find(group, version, plural)
     }
 
     /// The object at `key`, as of now.
@@ -169,10 +167,6 @@ impl Registry {
             ))),
             FieldValidation::Strict | FieldValidation::Warn => Ok((object, findings)),
         }
-    }
-
-    fn dry_entry(key: &ObjectKey, value: Bytes, revision: u64) -> Arc<Entry> {
-        Arc::new(Entry::new(key.clone(), revision, value))
     }
 }
 

@@ -33,18 +33,21 @@ impl<T> Object for T where
 
 /// A column of `kubectl get`.
 #[derive(Debug, Clone, Copy)]
-pub struct Column {
+pub struct ColumnOf<'a> {
     /// Heading, as kubectl upper-cases it: `Name`, `Ready`, `Nominated Node`.
-    pub name: &'static str,
+    pub name: &'a str,
     /// `string`, `integer`, ...
-    pub kind: &'static str,
+    pub kind: &'a str,
     /// `name` for the name column, else empty.
-    pub format: &'static str,
+    pub format: &'a str,
     /// What the column means, for `--help` of printers.
-    pub description: &'static str,
+    pub description: &'a str,
     /// 0 is always shown, 1 with `-o wide`.
     pub priority: i32,
 }
+
+/// A column of a built-in kind.
+pub type Column = ColumnOf<'static>;
 
 impl Column {
     /// A string column.

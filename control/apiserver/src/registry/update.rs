@@ -1,8 +1,6 @@
 //! Changing an object: replace, patch, status, scale, binding. All are one loop
 //! around a function from the old object to the new.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use euston_api::field::ErrorList;
 
@@ -101,7 +99,7 @@ impl Registry {
             let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
             let value = resource.encode(&new)?;
-            if value == entry.value {
+            if value == entry.stored() {
                 return Ok(Saved {
                     entry,
                     created: false,
@@ -110,7 +108,7 @@ impl Registry {
             }
             let gone = finished(resource, new.as_ref());
             if options.dry_run {
-                let entry = Self::dry_entry(key, value, entry.revision);
+                let entry = resource.entry(key, entry.revision, value);
                 return Ok(Saved {
                     entry,
                     created: false,
@@ -121,7 +119,7 @@ impl Registry {
             let claims = ending.as_ref().unwrap_or(reserved.claims());
             let written = self.write(resource, &entry, &value, gone, claims).await?;
             if let Some(revision) = written {
-                let entry = Arc::new(Entry::new(key.clone(), revision, value));
+                let entry = resource.entry(key, revision, value);
                 return Ok(Saved {
                     entry,
                     created: false,

@@ -67,6 +67,16 @@ impl EventType {
 }
 
 impl Change {
+    fn new(revision: u64, new: Option<Arc<Entry>>, old: Option<Arc<Entry>>) -> Self {
+        Change {
+            revision,
+            new,
+            old,
+            frames: Frames::default(),
+            protobuf: OnceLock::new(),
+        }
+    }
+
     fn size(&self) -> usize {
         self.new
             .as_ref()
@@ -140,6 +150,8 @@ struct State {
     first: u64,
     /// Changes up to this revision may have left the ring.
     forgotten: u64,
+    /// Nothing will change any more: the kind is no longer served from here.
+    closed: bool,
 }
 
 /// The ring has moved past the watcher: it must list again.
@@ -255,6 +267,45 @@ impl ResourceCache {
         self.head.subscribe()
     }
 
+    /// True once the kind is no longer served from here: nothing will change any more.
+    pub fn is_closed(&self) -> bool {
+        self.state.read().closed
+    }
+
+    /// Ends the watches, which read what is there and then stop.
+    pub(super) fn close(&self) {
+        let mut state = self.state.write();
+        state.closed = true;
+        // A place that no change has: it only wakes.
+        let head = state.first + state.changes.len() as u64;
+        drop(state);
+        self.head.send_replace(head);
+    }
+
+    /// Takes over what another cache of the same stored objects holds, as this kind shows it.
+    pub(super) fn adopt(&self, other: &ResourceCache) {
+        let theirs = other.state.read();
+        let own = |entry: &Arc<Entry>| {
+            let (key, stored) = (entry.key.clone(), entry.stored().clone());
+            Arc::new(Entry::of(&self.kind, key, entry.revision, stored))
+        };
+        let objects = theirs.objects.iter();
+        let mut state = State {
+            objects: objects.map(|(k, e)| (k.clone(), own(e))).collect(),
+            revision: theirs.revision,
+            forgotten: theirs.forgotten,
+            ..State::default()
+        };
+        for change in &theirs.changes {
+            let [new, old] = [&change.new, &change.old].map(|e| e.as_ref().map(own));
+            let change = Change::new(change.revision, new, old);
+            state.change_bytes += change.size();
+            state.changes.push_back(Arc::new(change));
+        }
+        drop(theirs);
+        *self.state.write() = state;
+    }
+
     /// Replaces everything: at start, and after the feed lost its place. Watchers
     /// of before are told to list again.
     pub(super) fn reset(&self, objects: Snapshot, revision: u64) {
@@ -283,13 +334,7 @@ impl ResourceCache {
             if new.is_none() && old.is_none() {
                 continue;
             }
-            let change = Arc::new(Change {
-                revision: at,
-                new,
-                old,
-                frames: Frames::default(),
-                protobuf: OnceLock::new(),
-            });
+            let change = Arc::new(Change::new(at, new, old));
             state.change_bytes += change.size();
             state.changes.push_back(change);
         }

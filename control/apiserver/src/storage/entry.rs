@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::ObjectKey;
-use crate::registry::kind::Kind;
-use crate::registry::strategy::Fields;
+use crate::registry::kind::{FieldValues, Kind};
 
 /// What selectors look at.
 #[derive(Debug, Default)]
@@ -15,7 +14,7 @@ pub struct Attrs {
     /// `metadata.labels`
     pub labels: BTreeMap<String, String>,
     /// The kind's own selectable fields.
-    pub fields: Fields,
+    pub fields: FieldValues,
 }
 
 /// An object at a revision. The stored bytes carry no `resourceVersion`, since it
@@ -26,21 +25,35 @@ pub struct Entry {
     pub key: ObjectKey,
     /// Its `resourceVersion`; 0 for an object that was never written (dry run).
     pub revision: u64,
-    /// JSON without `resourceVersion`.
+    /// JSON without `resourceVersion`, as the served version has it.
     pub value: Bytes,
+    /// What is in the store, where that differs.
+    stored: Option<Bytes>,
     /// Where in `value` the metadata's first field begins.
     splice_at: usize,
     attrs: OnceLock<Arc<Attrs>>,
 }
 
 impl Entry {
-    /// An entry for stored bytes.
+    /// An entry for the stored bytes of an object of `kind`.
+    pub fn of(kind: &Kind, key: ObjectKey, revision: u64, stored: Bytes) -> Self {
+        match kind.rules.present(&stored) {
+            Some(value) => Entry {
+                stored: Some(stored),
+                ..Entry::new(key, revision, value)
+            },
+            None => Entry::new(key, revision, stored),
+        }
+    }
+
+    /// An entry for bytes that are served as they are stored.
     pub fn new(key: ObjectKey, revision: u64, value: Bytes) -> Self {
         let splice_at = metadata_start(&value).unwrap_or(0);
         Entry {
             key,
             revision,
             value,
+            stored: None,
             splice_at,
             attrs: OnceLock::new(),
         }
@@ -53,9 +66,15 @@ impl Entry {
             key: self.key.clone(),
             revision,
             value: self.value.clone(),
+            stored: self.stored.clone(),
             splice_at: self.splice_at,
             attrs: self.attrs.clone(),
         }
+    }
+
+    /// The bytes in the store.
+    pub fn stored(&self) -> &Bytes {
+        self.stored.as_ref().unwrap_or(&self.value)
     }
 
     /// Its namespace; empty for cluster-wide kinds.

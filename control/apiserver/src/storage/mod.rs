@@ -83,37 +83,39 @@ pub struct Claims {
 /// The store and the caches over it.
 pub struct Storage {
     store: Store,
-    caches: Vec<Arc<ResourceCache>>,
+    feed: feed::Handle,
     reached: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
 }
 
 impl Storage {
-    /// Loads the caches of `kinds` and keeps them fed until `shutdown`.
+    /// Follows the store until `shutdown`; no kind is cached yet.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn start(
-        store: Store,
-        kinds: &[Arc<Kind>],
-        shutdown: CancellationToken,
-    ) -> Result<Self> {
-        let caches: Vec<Arc<ResourceCache>> = kinds
-            .iter()
-            .map(|kind| Arc::new(ResourceCache::new(kind.clone())))
-            .collect();
-        let reached = feed::start(store.clone(), caches.clone(), shutdown).await?;
+    pub async fn start(store: Store, shutdown: CancellationToken) -> Result<Self> {
+        let (feed, reached) = feed::start(store.clone(), shutdown).await?;
         Ok(Storage {
             leadership: store.leadership(),
             store,
-            caches,
+            feed,
             reached,
         })
     }
 
-    /// The cache of the kind in row `index` of the table.
-    pub fn cache(&self, index: usize) -> &Arc<ResourceCache> {
-        &self.caches[index]
+    /// Caches of `kinds`, loaded and from now on fed. A kind that is stored where another's
+    /// cache is already (another version of it, or its successor) takes over what that holds,
+    /// recent changes included.
+    ///
+    /// # Errors
+    /// If the store cannot be read; then nothing is attached.
+    pub async fn attach(&self, kinds: Vec<Arc<Kind>>) -> Result<Vec<Arc<ResourceCache>>> {
+        self.feed.attach(kinds).await
+    }
+
+    /// Stops feeding these caches; watches on them end.
+    pub async fn detach(&self, caches: Vec<Arc<ResourceCache>>) {
+        self.feed.detach(caches).await;
     }
 
     /// The revision that all caches have reached.
@@ -262,7 +264,8 @@ impl Storage {
                     .ok()?
                     .strip_prefix(&prefix)?
                     .to_owned();
-                Some(Arc::new(Entry::new(
+                Some(Arc::new(Entry::of(
+                    kind,
                     ObjectKey(key),
                     kv.mod_revision,
                     kv.value.clone(),

@@ -13,6 +13,9 @@ use std::time::Duration;
 use raft_store_etcd::{InitialState, Member, MemberConfig, initial_cluster};
 use tokio::signal::unix::{SignalKind, signal};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]

@@ -169,6 +169,12 @@ impl Group {
         child.is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
+    /// Process ids of the members that run.
+    pub fn pids(&self) -> Vec<u32> {
+        let members = self.members.iter().flatten();
+        members.map(Child::id).collect()
+    }
+
     /// The memory of all members, in MiB.
     pub fn resident_mib(&self) -> f64 {
         let members = self.members.iter().flatten();

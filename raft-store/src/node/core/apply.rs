@@ -94,6 +94,8 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         if later_term && self.proposals.later_term(last.term) {
             self.retry = true;
         }
+        // Proposals that gathered meanwhile are next.
+        self.retry |= self.is_leader();
         if changed {
             self.announce_members();
         }

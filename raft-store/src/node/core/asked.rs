@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeType, ConfChangeV2};
 
-use super::{ASK_AGAIN_AFTER, Asker, Core, Disk, LEARNER_LAG, Outlet};
+use super::{ASK_AGAIN_AFTER, Asker, Core, Disk, Forwarded, LEARNER_LAG, Outlet};
 use crate::error::Error;
 use crate::node::frame::{Answer, Frame, Proposal, ProposalId, Question, Refusal};
 
@@ -17,11 +17,25 @@ impl<D: Disk, O: Outlet> Core<D, O> {
 
     /// Sends proposals, reads and questions that are not on their way, if there is a leader to send them to.
     pub(super) fn send_what_waits(&mut self) {
-        if !std::mem::take(&mut self.retry) || self.leader().is_none() {
+        if !std::mem::take(&mut self.retry) {
             return;
         }
-        for sequence in self.proposals.take_unsent() {
-            self.send_proposal(sequence, false);
+        if self.leader().is_none() {
+            // Whoever sent them is to look for the leader.
+            self.take_up_forwarded();
+            return;
+        }
+        if !self.is_leader() || self.gathering.is_over(self.applied.index, self.now) {
+            self.gathering.end();
+            let before = self.raft.raft.raft_log.last_index();
+            self.take_up_forwarded();
+            for sequence in self.proposals.take_unsent() {
+                self.send_proposal(sequence, false);
+            }
+            let last = self.raft.raft.raft_log.last_index();
+            if last > before {
+                self.gathering.begin(last, self.now);
+            }
         }
         // First: some of them need a read.
         self.send_questions();
@@ -134,7 +148,23 @@ impl<D: Disk, O: Outlet> Core<D, O> {
         Ok(())
     }
 
-    pub(super) fn take_forwarded(
+    /// Takes up what other members sent here, in the order in which it came.
+    fn take_up_forwarded(&mut self) {
+        for forwarded in self.gathering.take() {
+            let Forwarded {
+                from,
+                id,
+                term,
+                again,
+                proposal,
+            } = forwarded;
+            if let Err(why) = self.take_forwarded(id, term, again, proposal) {
+                self.outlet.frame(from, Frame::Refused { id, term, why });
+            }
+        }
+    }
+
+    fn take_forwarded(
         &mut self,
         id: ProposalId,
         term: u64,

@@ -6,6 +6,7 @@
 
 mod apply;
 mod asked;
+mod gather;
 mod renewals;
 mod seams;
 
@@ -29,6 +30,7 @@ use crate::error::{Error, StopCause};
 use crate::kv::Revision;
 use crate::lessor::Lessor;
 
+use gather::{Forwarded, Gathering};
 use renewals::{Asker, Renewal};
 pub(crate) use seams::Arrived;
 pub(super) use seams::{Disk, Outlet};
@@ -80,6 +82,8 @@ pub(super) struct Core<D: Disk, O: Outlet> {
     arrived: Option<Arrived>,
     /// Unsent proposals and reads are worth another try.
     retry: bool,
+    /// Whether a leader lets proposals wait for company.
+    gathering: Gathering,
     sweeping: bool,
     /// The point of the last compaction that was proposed unasked.
     compacting_to: Revision,
@@ -138,6 +142,7 @@ impl<D: Disk, O: Outlet> Core<D, O> {
             election_ticks: 0,
             arrived: None,
             retry: false,
+            gathering: Gathering::default(),
             sweeping: false,
             compacting_to: 0,
             told_removed_by: HashSet::new(),
@@ -200,6 +205,15 @@ impl<D: Disk, O: Outlet> Core<D, O> {
     /// What time it is. Told with everything that happens, since a tick may be long ago: the process may have been stopped.
     pub(super) fn at(&mut self, now: Duration) {
         self.now = now;
+        self.retry |= self.gathered_at().is_some_and(|until| now >= until);
+    }
+
+    /// When there is something to do though nothing happens, as [`Core::at`] counts: proposals have gathered long enough.
+    pub(super) fn gathered_at(&self) -> Option<Duration> {
+        let waits = self.gathering.holds_any() || self.proposals.has_unsent();
+        (waits && self.is_leader())
+            .then(|| self.gathering.until())
+            .flatten()
     }
 
     /// A tick of Raft's clock.
@@ -264,9 +278,14 @@ impl<D: Disk, O: Outlet> Core<D, O> {
                 again,
                 proposal,
             } => {
-                if let Err(why) = self.take_forwarded(id, term, again, proposal) {
-                    self.outlet.frame(from, Frame::Refused { id, term, why });
-                }
+                self.gathering.add(Forwarded {
+                    from,
+                    id,
+                    term,
+                    again,
+                    proposal,
+                });
+                self.retry = true;
             }
             Frame::Refused { id, term, why } => {
                 if self.proposals.refused(id, term, why) {
