@@ -2,6 +2,9 @@
 //! quantities, selectors, well-known labels. No I/O of any kind.
 
 pub mod field;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod int_or_percent;
 pub mod labels;
 pub mod metadata;

@@ -28,7 +28,14 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn start(count: usize, addresses: &[SocketAddr], record: &Arc<Record>, round: u64) -> Self {
+    /// `round` tells them apart from any before: what they write has it in it.
+    pub fn start(
+        count: usize,
+        value_bytes: usize,
+        addresses: &[SocketAddr],
+        record: &Arc<Record>,
+        round: u64,
+    ) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         for at in 0..count {
@@ -37,6 +44,7 @@ impl Clients {
                 addresses: addresses.to_vec(),
                 at,
                 client: None,
+                value_bytes,
                 record: Arc::clone(record),
                 random: StdRng::seed_from_u64(round << 16 | at as u64),
                 written: 0,
@@ -60,6 +68,7 @@ struct One {
     /// The member that it calls.
     at: usize,
     client: Option<Client>,
+    value_bytes: usize,
     record: Arc<Record>,
     random: StdRng,
     written: u64,
@@ -95,7 +104,8 @@ impl One {
     /// A value that nobody else writes, nor this one again.
     fn value(&mut self) -> String {
         self.written += 1;
-        let value = format!("{}-{}", self.name, self.written);
+        let name = format!("{}-{}", self.name, self.written);
+        let value = format!("{name:.<width$}", width = self.value_bytes);
         self.record.tries(&value);
         value
     }

@@ -13,6 +13,7 @@ mod common;
 mod group;
 
 mod clients;
+mod disk;
 mod record;
 
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ const ROUNDS: &str = "EUSTON_SURVIVAL_ROUNDS";
 const ROUNDS_DEFAULT: u64 = 6;
 const MEMBERS: u8 = 3;
 const CLIENTS: usize = 6;
+/// At least.
+const VALUE_BYTES: usize = 100;
 /// Rounds between two checks of all answers: what is kept until then fits into memory, and into the store's history.
 const ROUNDS_PER_CHECK: u64 = 5;
 /// Acknowledged before the next thing happens, so that it happens under load.
@@ -56,7 +59,7 @@ async fn killed_and_stopped_processes_lose_nothing_and_answer_as_one_store() {
     let mut answers = 0;
     for first in (0..rounds).step_by(ROUNDS_PER_CHECK as usize) {
         let addresses = test.group.addresses();
-        let clients = Clients::start(CLIENTS, &addresses, &test.record, first);
+        let clients = Clients::start(CLIENTS, VALUE_BYTES, &addresses, &test.record, first);
         for round in first..rounds.min(first + ROUNDS_PER_CHECK) {
             let blow = [Blow::KillLeader, Blow::StopLeader, Blow::KillFollower][round as usize % 3];
             let pause = test.strike(blow).await;
