@@ -18,6 +18,9 @@ use crate::record::Record;
 
 /// How long a client waits before it goes to the next member: one that was stopped answers nothing.
 const CALL_MAX: Duration = Duration::from_secs(1);
+/// Calls after which a client goes to the next member all the same. Who has fled from one would otherwise stay where it is,
+/// until all are at one member; and if that is stopped, what is measured is how long they wait for it.
+const CALLS_PER_MEMBER: u64 = 20;
 /// Keys that all clients share.
 const KEYS: usize = 8;
 
@@ -76,14 +79,17 @@ struct One {
 
 impl One {
     async fn run(mut self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
+        for calls in 1_u64.. {
+            if stop.is_cancelled() {
+                break;
+            }
             let key = format!("k{}", self.random.random_range(0..KEYS));
             let done = match self.random.random_range(0..4) {
                 0 => self.read(&key).await.map(drop),
                 1 => self.swap(&key).await,
                 _ => self.put(&key).await,
             };
-            if done.is_none() {
+            if done.is_none() || calls % CALLS_PER_MEMBER == 0 {
                 self.client = None;
                 self.at += 1;
                 // Not for time to pass: so that nobody is kept from running while all members refuse.

@@ -76,11 +76,13 @@ async fn killed_and_stopped_processes_lose_nothing_and_answer_as_one_store() {
     let mut said = format!("{rounds} rounds, {answers} answers, none wrong and none lost\n");
     for (what, mut pauses) in pauses {
         pauses.sort_unstable();
+        let at = |share: usize| pauses[(pauses.len() - 1) * share / 100];
         said += &format!(
-            "from the {what} of a leader to the next acknowledged write, {} times: p50 {:?}, max {:?}\n",
+            "from the {what} of a leader to the next acknowledged write, {} times: p50 {:?}, p90 {:?}, max {:?}\n",
             pauses.len(),
-            pauses[pauses.len() / 2],
-            pauses[pauses.len() - 1],
+            at(50),
+            at(90),
+            at(100),
         );
     }
     // Past the harness, which keeps the output of tests that pass to itself: the figures are half of what this is for.

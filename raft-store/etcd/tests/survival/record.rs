@@ -190,3 +190,76 @@ impl Record {
         answers.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(revision: i64, key: &str, value: &str) -> Change {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        Change {
+            revision,
+            key,
+            value,
+        }
+    }
+
+    /// Whether a history bears out what a client was told.
+    fn holds(told: impl Fn(&Record), history: &[Change]) -> bool {
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let record = Record::default();
+            told(&record);
+            record.check(&mut HashMap::new(), history);
+        }));
+        checked.is_ok()
+    }
+
+    fn write(record: &Record, value: &str, over: Option<i64>, revision: i64) {
+        let before = record.begin();
+        record.tries(value);
+        record.written(before, "k", value, over, revision, 1);
+    }
+
+    #[test]
+    fn every_kind_of_wrong_answer_is_found() {
+        let history = [change(2, "k", "a"), change(3, "k", "b")];
+        let both = |record: &Record| {
+            write(record, "a", None, 2);
+            write(record, "b", Some(2), 3);
+        };
+        assert!(holds(both, &history));
+        // Lost, or there twice, or never asked for.
+        assert!(!holds(both, &history[..1]));
+        let again = [history[0].clone(), history[1].clone(), change(4, "k", "a")];
+        assert!(!holds(both, &again));
+        assert!(!holds(|_| {}, &history));
+        // Its client does not know what became of it: both are right.
+        let unknown = |record: &Record| record.tries("a");
+        assert!(holds(unknown, &history[..1]) && holds(unknown, &[]));
+        // A swap over what was not there, or refused although it was.
+        let swap = |over| {
+            move |record: &Record| {
+                write(record, "a", None, 2);
+                write(record, "b", Some(over), 3);
+            }
+        };
+        assert!(!holds(swap(1), &history));
+        let refused = |over| {
+            move |record: &Record| {
+                both(record);
+                record.refused(record.begin(), "k", "c", over, 3);
+            }
+        };
+        assert!(holds(refused(2), &history) && !holds(refused(3), &history));
+        // A read of what was not there at its revision, and one of before what its client could know.
+        let read = |revision: i64, found: Version| {
+            move |record: &Record| {
+                both(record);
+                record.read(record.begin(), "k", Some(found.clone()), revision);
+            }
+        };
+        assert!(holds(read(3, (3, "b".to_owned())), &history));
+        assert!(!holds(read(3, (2, "a".to_owned())), &history));
+        assert!(!holds(read(2, (2, "a".to_owned())), &history));
+    }
+}
