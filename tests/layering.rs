@@ -51,9 +51,21 @@ const ARROWS: &[Arrow] = &[
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
     ),
     (
+        "euston-custom",
+        &["euston-api"],
+        "what a definition says of its objects is decided without I/O",
+    ),
+    (
+        "euston-fields",
+        &[],
+        "who owns a field is decided on trees and a schema alone",
+    ),
+    (
         "euston-apiserver",
         &[
             "euston-api",
+            "euston-custom",
+            "euston-fields",
             "euston-protobuf",
             "euston-tls",
             "euston-images",
@@ -164,6 +176,19 @@ const NEVER: &[(&str, &[&str], &str)] = &[
         "euston-api",
         &["tokio*", "hyper*", "http*", "axum", "tower", "kube*"],
         "the vocabulary does no I/O",
+    ),
+    (
+        "euston-fields",
+        &[
+            "tokio*",
+            "hyper*",
+            "http*",
+            "axum",
+            "tower",
+            "kube*",
+            "k8s-openapi",
+        ],
+        "owning fields is pure, and knows no kind",
     ),
     (
         "euston-sandbox",

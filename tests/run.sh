@@ -5,6 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 
 wasm-examples/build.sh
-# The binary that the e2e tests run.
-cargo build --locked -p euston
+# Builds the binaries that the e2e tests run as well. Always the whole workspace: a part of it alone would have its
+# dependencies built with fewer features, and then built again.
 cargo test --locked --workspace

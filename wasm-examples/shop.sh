@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 wasm-examples/build.sh
 # Built and then run by itself, so that Ctrl-C reaches Euston and not cargo.
-cargo build --locked -p euston
+cargo build --locked --workspace --bin euston
 exec "${CARGO_TARGET_DIR:-target}/debug/euston" dev \
     --image backend:v1=wasm-examples/dist/backend.wasm \
     --image frontend:v1=wasm-examples/dist/frontend.wasm \

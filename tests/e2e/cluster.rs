@@ -13,7 +13,7 @@ pub fn binary() -> PathBuf {
     let path = exe.parent().and_then(Path::parent).unwrap().join("euston");
     assert!(
         path.exists(),
-        "{} is not built: cargo build -p euston",
+        "{} is not built: cargo build --workspace --bin euston",
         path.display()
     );
     path

@@ -1,6 +1,7 @@
 //! Stock kubectl, the versions that are at hand: 1.32 from the PATH, 1.37 where
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
+mod objects;
 mod steps;
 
 use std::io::{BufRead, BufReader, Write};
@@ -129,6 +130,19 @@ fn stock_kubectl_does_what_its_users_expect() {
         too_large(kubectl, &cluster, &namespace);
         let delete = format!("delete namespace {namespace} --timeout=50s");
         kubectl.expect(&cluster, "default", &delete, "", (true, "deleted"));
+    }
+}
+
+#[test]
+fn kinds_without_a_controller_are_checked_listed_and_described() {
+    let cluster = Cluster::start(&[]);
+    for (i, kubectl) in at_hand().iter().enumerate() {
+        let namespace = format!("objects{i}");
+        let create = format!("create namespace {namespace}");
+        kubectl.expect(&cluster, "default", &create, "", (true, "created"));
+        for (line, input, succeeds, prints) in objects::STEPS {
+            kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
+        }
     }
 }
 

@@ -2,7 +2,28 @@
 
 use serde_json::{Value, json};
 
-/// A minimal valid object of a kind, named `name`.
+/// The name of a kind's object that a test calls `name`: the same, but for kinds whose names mean something.
+pub fn object_name(kind: &str, name: &str) -> String {
+    match kind {
+        // The first letters of the name make the address.
+        "IPAddress" => {
+            let parts: Vec<String> = (0..3)
+                .map(|i| name.as_bytes().get(i).copied().unwrap_or(0).to_string())
+                .collect();
+            format!("10.{}", parts.join("."))
+        }
+        "APIService" => format!("v1.{name}.example.com"),
+        "CustomResourceDefinition" => format!("{name}s.example.org"),
+        _ => name.to_owned(),
+    }
+}
+
+/// True for kinds whose objects may be named by the server.
+pub fn has_generated_names(kind: &str) -> bool {
+    !["IPAddress", "APIService", "CustomResourceDefinition"].contains(&kind)
+}
+
+/// A minimal valid object of a kind, named [`object_name`].
 ///
 /// # Panics
 /// For a kind without a sample: add one, and the kind's tests exist.
@@ -10,6 +31,10 @@ pub fn sample(kind: &str, name: &str) -> Value {
     let pod_spec = json!({ "containers": [{ "name": "main", "image": "hello:v1" }] });
     let template = json!({ "metadata": { "labels": { "app": name } }, "spec": pod_spec });
     let selector = json!({ "matchLabels": { "app": name } });
+    // What nobody makes, so that tests of other kinds may go on beside a webhook or policy.
+    let about_nothing = json!({ "resourceRules": [
+        { "operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["nones"] },
+    ] });
     let (version, body) = match kind {
         "Namespace" | "Node" | "ConfigMap" | "Secret" | "ServiceAccount" => ("v1", json!({})),
         "Pod" => ("v1", json!({ "spec": pod_spec })),
@@ -37,8 +62,143 @@ pub fn sample(kind: &str, name: &str) -> Value {
             "apps/v1",
             json!({ "spec": { "replicas": 1, "selector": selector, "template": template } }),
         ),
+        "LimitRange" => (
+            "v1",
+            json!({ "spec": { "limits": [{ "type": "Container", "default": { "cpu": "100m" } }] } }),
+        ),
+        "ResourceQuota" => (
+            "v1",
+            json!({ "spec": { "hard": { "count/leases.coordination.k8s.io": "100" } } }),
+        ),
+        "PersistentVolume" => (
+            "v1",
+            json!({ "spec": { "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "hostPath": { "path": "/data" } } }),
+        ),
+        "PersistentVolumeClaim" => (
+            "v1",
+            json!({ "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } }),
+        ),
+        "Endpoints" => (
+            "v1",
+            json!({ "subsets": [{ "addresses": [{ "ip": "10.128.0.1" }], "ports": [{ "port": 80 }] }] }),
+        ),
+        "Ingress" => (
+            "networking.k8s.io/v1",
+            json!({ "spec": { "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } } } }),
+        ),
+        "IngressClass" => (
+            "networking.k8s.io/v1",
+            json!({ "spec": { "controller": "example.com/ingress" } }),
+        ),
+        "NetworkPolicy" => (
+            "networking.k8s.io/v1",
+            json!({ "spec": { "podSelector": {} } }),
+        ),
+        "ServiceCIDR" => (
+            "networking.k8s.io/v1",
+            json!({ "spec": { "cidrs": ["10.97.0.0/16"] } }),
+        ),
+        "IPAddress" => (
+            "networking.k8s.io/v1",
+            json!({ "spec": { "parentRef": { "resource": "services", "namespace": "default", "name": "web" } } }),
+        ),
+        "PriorityClass" => ("scheduling.k8s.io/v1", json!({ "value": 1000 })),
+        "RuntimeClass" => ("node.k8s.io/v1", json!({ "handler": "wasmtime" })),
+        "StorageClass" => (
+            "storage.k8s.io/v1",
+            json!({ "provisioner": "example.com/disk" }),
+        ),
+        "CSIDriver" => ("storage.k8s.io/v1", json!({ "spec": {} })),
+        "CSINode" => ("storage.k8s.io/v1", json!({ "spec": { "drivers": [] } })),
+        "CSIStorageCapacity" => (
+            "storage.k8s.io/v1",
+            json!({ "storageClassName": "fast", "capacity": "1Gi" }),
+        ),
+        "VolumeAttachment" => (
+            "storage.k8s.io/v1",
+            json!({ "spec": { "attacher": "example.com", "nodeName": "n", "source": { "persistentVolumeName": "pv" } } }),
+        ),
+        "VolumeAttributesClass" => (
+            "storage.k8s.io/v1",
+            json!({ "driverName": "example.com", "parameters": { "iops": "1" } }),
+        ),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "webhooks": [{
+                "name": "check.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "clientConfig": { "url": "https://127.0.0.1:1/check" }, "failurePolicy": "Ignore",
+                "rules": about_nothing["resourceRules"],
+            }] }),
+        ),
+        "ValidatingAdmissionPolicy" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": { "matchConstraints": about_nothing, "validations": [{ "expression": "true" }] } }),
+        ),
+        "MutatingAdmissionPolicy" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": {
+                "matchConstraints": about_nothing,
+                "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": "[]" } }],
+            } }),
+        ),
+        "ValidatingAdmissionPolicyBinding" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": { "policyName": "none", "validationActions": ["Deny"] } }),
+        ),
+        "MutatingAdmissionPolicyBinding" => (
+            "admissionregistration.k8s.io/v1",
+            json!({ "spec": { "policyName": "none" } }),
+        ),
+        "APIService" => (
+            "apiregistration.k8s.io/v1",
+            json!({ "spec": {
+                "group": format!("{name}.example.com"), "version": "v1",
+                "groupPriorityMinimum": 100, "versionPriority": 10,
+            } }),
+        ),
+        "FlowSchema" => (
+            "flowcontrol.apiserver.k8s.io/v1",
+            json!({ "spec": { "priorityLevelConfiguration": { "name": "none" } } }),
+        ),
+        "PriorityLevelConfiguration" => (
+            "flowcontrol.apiserver.k8s.io/v1",
+            json!({ "spec": { "type": "Limited", "limited": { "limitResponse": { "type": "Reject" } } } }),
+        ),
+        "ResourceClaim" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "devices": { "requests": [{ "name": "one", "exactly": { "deviceClassName": "gpu" } }] } } }),
+        ),
+        "ResourceClaimTemplate" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "spec": { "devices": { "requests": [{ "name": "one", "exactly": { "deviceClassName": "gpu" } }] } } } }),
+        ),
+        "DeviceClass" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "selectors": [{ "cel": { "expression": "true" } }] } }),
+        ),
+        "ResourceSlice" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "driver": "gpu.example.com", "nodeName": "n", "pool": { "name": "n", "generation": 1, "resourceSliceCount": 1 } } }),
+        ),
+        "DeviceTaintRule" => (
+            "resource.k8s.io/v1",
+            json!({ "spec": { "taint": { "key": "broken", "effect": "NoSchedule" } } }),
+        ),
+        "StorageVersionMigration" => (
+            "storagemigration.k8s.io/v1",
+            json!({ "spec": { "resource": { "group": "apps", "resource": "deployments" } } }),
+        ),
+        "CustomResourceDefinition" => (
+            "apiextensions.k8s.io/v1",
+            json!({ "spec": {
+                "group": "example.org", "scope": "Namespaced",
+                "names": { "plural": format!("{name}s"), "kind": format!("Kind{name}") },
+                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }],
+            } }),
+        ),
         other => panic!("no sample for the kind {other}: add one to tests/src/samples.rs"),
     };
+    let name = object_name(kind, name);
     let mut object = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name } });
     if let (Some(object), Some(body)) = (object.as_object_mut(), body.as_object()) {
         object.extend(body.clone());

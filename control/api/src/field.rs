@@ -240,6 +240,11 @@ impl ErrorList {
         self.push(ErrorKind::NotFound, path, Some(show(&value)), "");
     }
 
+    /// One more error, for kinds of error that have no method here.
+    pub fn add(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
     fn push(
         &mut self,
         kind: ErrorKind,

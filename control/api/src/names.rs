@@ -2,6 +2,8 @@
 //! each check returns every rule that the value breaks, in Kubernetes' words,
 //! and an empty list if the value is good.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 /// What is wrong with a name; empty if nothing is.
 pub type Problems = Vec<String>;
 
@@ -28,6 +30,8 @@ pub enum NameRule {
     Dns1035Label,
     /// Anything that can stand between two slashes of a URL path, such as `system:node`.
     PathSegment,
+    /// An IP address in its canonical form.
+    IpAddress,
 }
 
 impl NameRule {
@@ -37,7 +41,11 @@ impl NameRule {
         // Another dash before the last one still has to be followed by something.
         let masked;
         let name = match name.strip_suffix('-') {
-            Some(stem) if is_prefix && !stem.is_empty() && self != NameRule::PathSegment => {
+            Some(stem)
+                if is_prefix
+                    && !stem.is_empty()
+                    && !matches!(self, NameRule::PathSegment | NameRule::IpAddress) =>
+            {
                 masked = format!("{stem}a");
                 &masked
             }
@@ -48,6 +56,7 @@ impl NameRule {
             NameRule::Dns1123Label => dns1123_label(name),
             NameRule::Dns1035Label => dns1035_label(name),
             NameRule::PathSegment => path_segment(name, is_prefix),
+            NameRule::IpAddress => canonical_ip_address(name),
         }
     }
 }
@@ -85,6 +94,24 @@ pub fn dns1123_subdomain(value: &str) -> Problems {
              '-' or '.', and must start and end with an alphanumeric character",
             SUBDOMAIN_FORMAT,
             &["example.com"],
+        ));
+    }
+    problems
+}
+
+/// A domain name below a star, which stands for one label: `*.example.com`.
+pub fn wildcard_dns1123_subdomain(value: &str) -> Problems {
+    let mut problems = Vec::new();
+    if value.len() > SUBDOMAIN_BYTES_MAX {
+        problems.push(too_long(SUBDOMAIN_BYTES_MAX));
+    }
+    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
+        problems.push(format_error(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS \
+             subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and \
+             end with an alphanumeric character",
+            &format!("\\*\\.{SUBDOMAIN_FORMAT}"),
+            &["*.example.com"],
         ));
     }
     problems
@@ -263,25 +290,126 @@ pub fn in_range(value: i32, min: i32, max: i32) -> Problems {
 
 /// An IP address of either family, without leading zeros.
 pub fn ip_address(value: &str) -> Problems {
-    if value.parse::<std::net::IpAddr>().is_ok() {
+    if value.parse::<IpAddr>().is_ok() {
         return Vec::new();
     }
     vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
 }
 
+/// An IP address as it is written when it is made a text again: short and lower-case.
+pub fn canonical_ip_address(value: &str) -> Problems {
+    let problems = ip_address(value);
+    match value.parse::<IpAddr>() {
+        Ok(address) if address.to_string() != value => vec![not_canonical(&address)],
+        _ => problems,
+    }
+}
+
 /// A range of IP addresses: `10.0.0.0/8`.
 pub fn cidr(value: &str) -> Problems {
-    let good = value.split_once('/').is_some_and(|(address, bits)| {
-        let Ok(address) = address.parse::<std::net::IpAddr>() else {
-            return false;
-        };
-        let max: u8 = if address.is_ipv4() { 32 } else { 128 };
-        !bits.starts_with('+') && bits.parse::<u8>().is_ok_and(|bits| bits <= max)
-    });
-    if good {
+    if parse_cidr(value).is_some() {
         return Vec::new();
     }
     vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+}
+
+/// A [`cidr`] whose address is the first of its range, in canonical form.
+pub fn canonical_cidr(value: &str) -> Problems {
+    match parse_cidr(value) {
+        Some(cidr) if cidr.first().to_string() != value => vec![not_canonical(&cidr.first())],
+        _ => cidr(value),
+    }
+}
+
+fn not_canonical(canonical: &dyn std::fmt::Display) -> String {
+    format!("must be in canonical form (\"{canonical}\")")
+}
+
+/// A parsed [`cidr`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// The range that `value` writes; `None` if it is none.
+pub fn parse_cidr(value: &str) -> Option<Cidr> {
+    let (address, bits) = value.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let max: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.parse::<u8>().ok().filter(|_| !bits.starts_with('+'))?;
+    (bits <= max).then_some(Cidr { address, bits })
+}
+
+impl Cidr {
+    /// The address as it was written, which need not be the first one.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many leading bits the addresses of the range share.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// The same range, written with its first address.
+    #[must_use]
+    pub fn first(&self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & self.mask_v4()).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & self.mask_v6()).into(),
+        };
+        Cidr { address, ..*self }
+    }
+
+    /// True if `ip` is of this family and in this range.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                (own.to_bits() ^ ip.to_bits()) & self.mask_v4() == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                (own.to_bits() ^ ip.to_bits()) & self.mask_v6() == 0
+            }
+            _ => false,
+        }
+    }
+
+    // A shift by the whole width would overflow: no bit is shared then.
+    fn mask_v4(&self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0)
+    }
+
+    fn mask_v6(&self) -> u128 {
+        let shift = 128 - u32::from(self.bits);
+        u128::MAX.checked_shl(shift).unwrap_or(0)
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// A domain, a slash, and a path: `example.com/ingress-controller`.
+pub fn domain_prefixed_path(value: &str) -> Problems {
+    let Some((domain, path)) = value
+        .split_once('/')
+        .filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
+    else {
+        return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()];
+    };
+    let mut problems = dns1123_subdomain(domain);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !path.bytes().all(allowed) {
+        problems.push(format_error(
+            "Invalid path",
+            "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+",
+            &[],
+        ));
+    }
+    problems
 }
 
 /// A name that can stand as one segment of a URL path. A prefix may be `.` or `..`,
@@ -335,6 +463,9 @@ fn qualified_error() -> String {
 
 /// A rule in words, with examples, and as the regular expression it stands for.
 pub(crate) fn format_error(rule: &str, format: &str, examples: &[&str]) -> String {
+    if examples.is_empty() {
+        return format!("{rule} (regex used for validation is '{format}')");
+    }
     let examples: Vec<String> = examples.iter().map(|e| format!("'{e}'")).collect();
     format!(
         "{rule} (e.g. {}, regex used for validation is '{format}')",
@@ -517,6 +648,55 @@ mod tests {
                 ("::/129", "CIDR"),
                 ("a/8", "CIDR"),
                 ("1.1.1.1/+8", "CIDR"),
+            ],
+        );
+        check(
+            canonical_ip_address,
+            &["10.0.0.1", "::1", "fd00::1"],
+            &[
+                ("x", "must be a valid IP"),
+                ("FD00::1", "must be in canonical form (\"fd00::1\")"),
+                ("0:0:0::1", "must be in canonical form (\"::1\")"),
+            ],
+        );
+        check(
+            canonical_cidr,
+            &["10.0.0.0/8", "::/0", "fd00::/8", "10.0.0.1/32"],
+            &[
+                ("x", "CIDR"),
+                ("10.0.0.1/8", "must be in canonical form (\"10.0.0.0/8\")"),
+                ("fd00::1/8", "must be in canonical form (\"fd00::/8\")"),
+            ],
+        );
+        let contains = |range: &str, ip: &str| {
+            let range = parse_cidr(range).unwrap();
+            range.contains(ip.parse().unwrap())
+        };
+        assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.0"));
+        assert!(contains("0.0.0.0/0", "1.2.3.4") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("::/0", "fe80::1") && contains("fd00::/8", "fd12::1"));
+    }
+
+    #[test]
+    fn wildcards_and_paths_have_domains() {
+        check(
+            wildcard_dns1123_subdomain,
+            &["*.a", "*.example.com"],
+            &[
+                ("*", "a wildcard DNS-1123 subdomain must start with '*.'"),
+                ("a.*", "regex used for validation is '\\*\\.[a-z0-9]"),
+                ("*.A", "a wildcard DNS-1123 subdomain"),
+            ],
+        );
+        check(
+            domain_prefixed_path,
+            &["a/b", "example.com/a/b", "a.b/~c"],
+            &[
+                ("a", "must be a domain-prefixed path"),
+                ("/a", "must be a domain-prefixed path"),
+                ("a/", "must be a domain-prefixed path"),
+                ("A/b", "a lowercase RFC 1123 subdomain"),
+                ("a/b c", "Invalid path (regex used for validation is"),
             ],
         );
     }

@@ -130,6 +130,11 @@ impl Quantity {
         saturate(divide_away(self.nanos, NANOS / 1000))
     }
 
+    /// The amount as a floating point number, for ratios.
+    pub fn as_f64(self) -> f64 {
+        self.nanos as f64 / NANOS as f64
+    }
+
     /// True if below zero.
     pub fn is_negative(self) -> bool {
         self.nanos < 0

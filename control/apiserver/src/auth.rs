@@ -69,6 +69,14 @@ pub struct Action<'a> {
     pub name: &'a str,
 }
 
+impl Action<'_> {
+    /// Another verb for the same thing.
+    #[must_use]
+    pub fn to(self, verb: &'static str) -> Self {
+        Action { verb, ..self }
+    }
+}
+
 /// True if `user` may do `action`.
 pub fn allowed(user: &User, action: Action<'_>) -> bool {
     if user.in_group(MASTERS) || user.name == CONTROLLER_MANAGER {

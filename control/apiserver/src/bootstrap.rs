@@ -1,5 +1,8 @@
 //! What every cluster has from its first moment: the namespaces that Kubernetes
-//! starts with, and the Service that stands for the API itself.
+//! starts with, the objects that describe the cluster itself, and the Service that stands for
+//! the API.
+
+mod objects;
 
 use std::net::IpAddr;
 
@@ -18,6 +21,9 @@ const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-nod
 
 /// The API's own Service address: the first of the service network, as in Kubernetes.
 const API_SERVICE_IP: &str = "10.96.0.1";
+
+/// Who owns what is created here.
+const MANAGER: &str = "euston";
 
 /// Creates what is missing.
 ///
@@ -41,6 +47,7 @@ pub async fn run(registry: &Registry, api: Option<(IpAddr, u16)>) -> Result<()> 
         )
         .await?;
     }
+    objects::ensure_all(registry).await?;
     let Some((address, port)) = api else {
         return Ok(());
     };
@@ -124,10 +131,11 @@ async fn ensure(
         return Ok(());
     }
     let object: BoxObject = object;
-    match registry
-        .create(resource, namespace, object, &WriteOptions::default())
-        .await
-    {
+    let options = WriteOptions {
+        manager: Some(MANAGER.to_owned()),
+        ..WriteOptions::default()
+    };
+    match registry.create(resource, namespace, object, &options).await {
         Err(error) if error.reason != "AlreadyExists" => Err(error),
         _ => Ok(()),
     }

@@ -159,6 +159,16 @@ impl ApiError {
         )
     }
 
+    /// 409: others own what an apply would change.
+    pub fn apply_conflict(conflicts: &euston_fields::Conflicts) -> Self {
+        let mut error = Self::new(409, "Conflict", conflicts.to_string());
+        for conflict in &conflicts.0 {
+            let field = Some(conflict.path.clone());
+            error = error.cause("FieldManagerConflict", conflict.to_string(), field);
+        }
+        error
+    }
+
     /// 410: the resourceVersion or continue token is too old.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)

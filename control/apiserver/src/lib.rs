@@ -5,6 +5,7 @@
 //!   -> registry    one generic store x a small Strategy per kind
 //!        -> admission   namespaces, service addresses
 //!        -> storage     bytes with preconditions; caches that serve reads and watches
+//! custom      kinds that are defined while the server serves
 //! kinds       the strategies: defaults, validation, columns
 //! schema, patch, openapi   facts about the types, and what is made of them
 //! ```
@@ -12,6 +13,7 @@
 mod admission;
 mod auth;
 mod bootstrap;
+mod custom;
 mod endpoints;
 mod error;
 mod kinds;

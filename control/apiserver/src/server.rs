@@ -6,17 +6,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use euston_tls::HttpsClient;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::admission::{Admission, ServiceAddresses};
+use crate::admission::{self, Admission, Quotas, ServiceAddresses};
 use crate::auth::User;
 use crate::endpoints::Api;
 use crate::error::{ApiError, Result};
 use crate::registry::Registry;
 use crate::registry::table::{Table, builtin};
 use crate::storage::Storage;
-use crate::{bootstrap, upkeep};
+use crate::{bootstrap, custom, upkeep};
 
 /// What an API server is made of.
 pub struct Config {
@@ -46,17 +48,35 @@ impl ApiServer {
     /// If the store cannot be read or written.
     pub async fn start(config: Config) -> Result<Self> {
         let storage = Storage::start(config.store, config.shutdown.clone()).await?;
+        let storage = Arc::new(storage);
         let kinds = builtin().into_iter().map(Arc::new).collect();
         let table = Arc::new(Table::new(storage.attach(kinds).await?));
-        let cache = |plural: &str| {
+        let cache = |group: &str, plural: &str| {
             table
-                .cache_of("", plural)
+                .row_of(group, plural)
+                .map(|row| row.cache)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
-        let addresses = ServiceAddresses::new(cache("services")?);
-        let admission = Admission::new(cache("namespaces")?, addresses);
-        let registry = Arc::new(Registry::new(table.clone(), Arc::new(storage), admission));
+        let addresses = ServiceAddresses::new(cache("", "services")?);
+        let quotas = Quotas::new(cache("", "resourcequotas")?, storage.clone(), table.clone());
+        let plugins = admission::plugins(cache)?;
+        let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
+        let registry = Arc::new(Registry::new(table.clone(), storage, admission));
+        let (group, _, plural) = custom::DEFINITIONS;
+        let definitions = table
+            .row_of(group, plural)
+            .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))?;
         bootstrap::run(&registry, config.advertise).await?;
+        let mut follower = custom::Follower::new(registry.clone(), definitions.clone());
+        if let Err(error) = follower.catch_up().await {
+            tracing::warn!(%error, "custom resources cannot be served yet; trying again soon");
+        }
+        tokio::spawn(follower.run(config.shutdown.clone()));
+        tokio::spawn(custom::keep(
+            registry.clone(),
+            definitions,
+            config.shutdown.clone(),
+        ));
         let api = Api::new(
             registry.clone(),
             config.node_client,
@@ -84,11 +104,18 @@ impl ApiServer {
             name: user.to_owned(),
             groups: groups.iter().map(|&g| g.to_owned()).collect(),
         };
+        let agent = user.name.rsplit(':').next().unwrap_or_default();
+        let agent = HeaderValue::from_str(agent).unwrap_or(HeaderValue::from_static("euston"));
         let router = self.router.clone();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let router = router.clone();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(user.clone());
+            // Who owns what it writes is told by this where it says nothing else.
+            request
+                .headers_mut()
+                .entry(USER_AGENT)
+                .or_insert_with(|| agent.clone());
             router.oneshot(request)
         });
         kube::Client::new(service, "default")

@@ -1,4 +1,4 @@
-//! What the API server does by the clock: forgets old history and old events.
+//! What the API server does by the clock: forgets old history and old events, counts quotas anew.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoints::Published;
-use crate::registry::options::Deletion;
-use crate::registry::{Registry, Resource};
+use crate::registry::options::{Deletion, WriteOptions};
+use crate::registry::{Part, Precondition, Registry, Resource};
 use crate::storage::{Entry, ObjectKey};
 
 /// How long a client may take over a paged list or come back to a watch: history
@@ -22,6 +22,10 @@ const COMPACT_EVERY: Duration = Duration::from_secs(60);
 const EVENT_TTL_SECONDS: i64 = 3600;
 const EVENTS_EVERY: Duration = Duration::from_secs(60);
 
+/// How often quotas are counted anew. They are exact from write to write; this catches the writes
+/// that were under way when a quota was made.
+const QUOTAS_EVERY: Duration = Duration::from_secs(60);
+
 /// OpenAPI documents that nobody has asked for in this long are dropped; they are
 /// made again in some ten milliseconds.
 const DOCUMENTS_IDLE: Duration = Duration::from_secs(120);
@@ -31,6 +35,8 @@ pub async fn run(registry: Arc<Registry>, published: Arc<Published>, shutdown: C
     let mut compact = tokio::time::interval(COMPACT_EVERY);
     let mut events = tokio::time::interval(EVENTS_EVERY);
     events.reset();
+    let mut quotas = tokio::time::interval(QUOTAS_EVERY);
+    quotas.reset();
     // One mark a minute; the oldest is HISTORY ago once the queue is full.
     let marks_max = (HISTORY.as_secs() / COMPACT_EVERY.as_secs()) as usize;
     let mut marks = VecDeque::with_capacity(marks_max + 1);
@@ -50,6 +56,13 @@ pub async fn run(registry: Arc<Registry>, published: Arc<Published>, shutdown: C
                     tracing::warn!(%error, revision, "history cannot be compacted; trying again in a minute");
                 }
             }
+            _ = quotas.tick() => {
+                if registry.storage().leads()
+                    && let Some(row) = registry.resource("", "v1", "resourcequotas")
+                {
+                    recount(&registry, row.resource(), &shutdown).await;
+                }
+            }
             _ = events.tick() => {
                 published.trim(DOCUMENTS_IDLE);
                 if registry.storage().leads()
@@ -58,6 +71,26 @@ pub async fn run(registry: Arc<Registry>, published: Arc<Published>, shutdown: C
                     expire(&registry, row.resource(), &shutdown).await;
                 }
             }
+        }
+    }
+}
+
+/// Counts every quota anew. One that is right already is not written.
+async fn recount(registry: &Registry, resource: Resource<'_>, shutdown: &CancellationToken) {
+    for (key, _) in &resource.cache.snapshot() {
+        if shutdown.is_cancelled() {
+            return;
+        }
+        // An update that changes nothing: the count is admission's.
+        let options = WriteOptions::default();
+        let unchanged = registry.update(resource, key, Part::Main, &options, |old, _| {
+            Ok((old.clone_box(), Precondition::default(), Vec::new()))
+        });
+        match unchanged.await {
+            Err(error) if error.code != 404 => {
+                tracing::warn!(%error, key = key.as_str(), "a quota cannot be counted; trying again in a minute");
+            }
+            _ => {}
         }
     }
 }

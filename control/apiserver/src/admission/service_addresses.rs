@@ -167,6 +167,7 @@ impl ServiceAddresses {
         Claims {
             taken: Vec::new(),
             given_up: held_by(service).claims_without(&Held::default()),
+            beside: Vec::new(),
         }
     }
 
@@ -190,6 +191,7 @@ impl ServiceAddresses {
             claims: Claims {
                 taken: after.claims_without(&before),
                 given_up: before.claims_without(&after),
+                beside: Vec::new(),
             },
         }
     }

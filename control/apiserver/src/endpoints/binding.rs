@@ -11,6 +11,7 @@ use super::request::Query;
 use super::{body, negotiate, respond, write};
 use crate::error::{ApiError, Result};
 use crate::registry::decode::decode;
+use crate::registry::kind::Subresource;
 use crate::registry::object::BoxObject;
 use crate::registry::{Part, Precondition, Registry, Resource, name_of};
 use crate::storage::ObjectKey;
@@ -28,7 +29,9 @@ pub async fn bind(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let mut options = write::options(headers, query, "CreateOptions")?;
+    // As in Kubernetes: where a pod runs is nobody's field.
+    options.manager = None;
     let body = body::read_object(headers, request, ("", "v1", "Binding")).await?;
     let (binding, _) = decode::<Binding>(&body.json, None).map_err(|e| {
         ApiError::bad_request(format!(
@@ -116,7 +119,8 @@ pub async fn finalize(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let mut options = write::options(headers, query, "UpdateOptions")?;
+    options.subresource = Subresource::Finalize.name();
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);
     let (mut object, _) = registry.decode(resource, &body.json, validation)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
+use euston_custom::definition::sorted_versions;
 use euston_protobuf::envelope;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
@@ -85,6 +86,7 @@ impl Discovery {
         );
         let mut api_groups = Vec::new();
         for (group, versions) in &groups {
+            let order = sorted_versions(versions.keys().copied());
             for (version, kinds) in versions {
                 let (path, group_version) = if group.is_empty() {
                     (format!("/api/{version}"), (*version).to_owned())
@@ -99,8 +101,8 @@ impl Discovery {
             if group.is_empty() {
                 continue;
             }
-            let listed: Vec<Value> = versions
-                .keys()
+            let listed: Vec<Value> = order
+                .iter()
                 .map(|v| json!({ "groupVersion": format!("{group}/{v}"), "version": v }))
                 .collect();
             let api_group = json!({
@@ -108,7 +110,7 @@ impl Discovery {
                 "apiVersion": "v1",
                 "name": group,
                 "versions": listed,
-                "preferredVersion": listed.last(),
+                "preferredVersion": listed.first(),
             });
             add(format!("/apis/{group}"), api_group.clone());
             api_groups.push(api_group);
@@ -219,8 +221,10 @@ fn aggregated(groups: &[(&&str, &BTreeMap<&str, Vec<&Kind>>)]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
+            let order = sorted_versions(versions.keys().copied());
+            let versions: Vec<Value> = order
+                .into_iter()
+                .filter_map(|version| Some((version, versions.get(version)?)))
                 .map(|(version, kinds)| {
                     let resources: Vec<Value> =
                         kinds.iter().map(|k| aggregated_resource(k)).collect();

@@ -21,6 +21,7 @@ pub fn resource_doc(kind: &Kind) -> ResourceDoc {
         group: names.group.clone(),
         version: names.version.clone(),
         kind: names.kind.clone(),
+        list_kind: names.list_kind.clone(),
         plural: names.plural.clone(),
         namespaced: names.namespaced,
         verbs: own(VERBS),

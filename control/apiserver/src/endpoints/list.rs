@@ -288,10 +288,9 @@ pub fn respond(
     let mut out = Vec::with_capacity(size + 256);
     let names = &resource.kind.names;
     let (kind, version) = match accepted.form {
-        Form::Metadata => (partial::KIND, partial::API_VERSION.to_owned()),
-        _ => (names.kind.as_str(), names.api_version()),
+        Form::Metadata => (partial::LIST_KIND, partial::API_VERSION.to_owned()),
+        _ => (names.list_kind.as_str(), names.api_version()),
     };
-    let kind = format!("{kind}List");
     out.extend_from_slice(
         format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":"#).as_bytes(),
     );
@@ -307,7 +306,7 @@ pub fn respond(
         }
     }
     out.extend_from_slice(b"]}");
-    respond::encoded(StatusCode::OK, accepted.encoding, (&version, &kind), out)
+    respond::encoded(StatusCode::OK, accepted.encoding, (&version, kind), out)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! HTTP: a request comes in, a verb of the registry is called, a response goes out.
 //! A file per verb; none of them knows a kind.
 
+mod apply;
 mod binding;
 mod body;
 mod discovery;
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Action, User};
 use crate::error::{ApiError, Result};
-use crate::registry::kind::Subresource;
+use crate::registry::kind::{Closed, Subresource};
 use crate::registry::options::parse_resource_version;
 use crate::registry::{Part, Registry, Resource};
 use crate::storage::ObjectKey;
@@ -182,6 +183,17 @@ impl Api {
                 &why,
             ));
         }
+        match &resource.kind.closed {
+            Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
+            Some(Closed::ToCreation(why)) if verb == "create" => {
+                let mut error = not_allowed();
+                error.message.clone_from(why);
+                return Err(error);
+            }
+            _ => {}
+        }
+        // Applying creates what is not there.
+        let may_create = verb == "patch" && auth::allowed(user, action.to("create"));
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
             return Err(ApiError::no_such_path());
@@ -232,6 +244,7 @@ impl Api {
             method,
             headers,
             query: &query,
+            may_create,
         };
         // Boxed: the largest of the verbs' futures would otherwise sit in every request's.
         let work: BoxFuture<'_, Result<Response>> = Box::pin(call.answer(&target, body));
@@ -311,6 +324,8 @@ struct Call<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     query: &'a Query,
+    /// A patch may create what is not there.
+    may_create: bool,
 }
 
 impl Call<'_> {
@@ -371,6 +386,13 @@ impl Call<'_> {
             }
             ("update", None | Some(Subresource::Status)) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
+            }
+            ("patch", None | Some(Subresource::Status)) if apply::is_apply(headers) => {
+                let may_create = self.may_create;
+                apply::apply(
+                    registry, resource, key, part, headers, query, body, may_create,
+                )
+                .await
             }
             ("patch", None | Some(Subresource::Status)) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await

@@ -14,6 +14,9 @@ pub const API_VERSION: &str = "meta.k8s.io/v1";
 /// `kind` of such an object.
 pub const KIND: &str = "PartialObjectMetadata";
 
+/// `kind` of a list of them.
+pub const LIST_KIND: &str = "PartialObjectMetadataList";
+
 #[derive(Deserialize)]
 struct MetadataOnly<'a> {
     #[serde(borrow)]

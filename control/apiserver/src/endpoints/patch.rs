@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use euston_api::field::{ErrorList, Path};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::registry::{Part, Precondition, Registry, Resource};
 use crate::schema::{self, TypeId};
 use crate::storage::ObjectKey;
 
-const SUPPORTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const SUPPORTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// A patch of one of the three types, read and not yet applied.
 pub struct Patch {
@@ -47,7 +48,7 @@ impl Patch {
                     Some(of) => PatchKind::Strategic(of),
                     // Kinds without merge keys, such as custom resources.
                     None => {
-                        let supported = "application/json-patch+json, application/merge-patch+json";
+                        let supported = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
                         return Err(ApiError::unsupported_media_type(&content_type, supported));
                     }
                 }
@@ -58,6 +59,14 @@ impl Patch {
             kind: patch_kind,
             body: body::read(request).await?,
         })
+    }
+
+    /// True if the patch may look at or change `metadata.managedFields`. Other patches are
+    /// spared them: they often outweigh the object.
+    fn reaches_owners(&self) -> bool {
+        let named = |text: &[u8]| self.body.windows(text.len()).any(|w| w == text);
+        // A JSON patch may name all of the metadata; an escaped key may be any key.
+        matches!(self.kind, PatchKind::Json) || named(b"managedFields") || named(b"\\u")
     }
 
     /// The patched object.
@@ -80,6 +89,25 @@ impl Patch {
     }
 }
 
+/// Only an apply takes over what others own.
+///
+/// # Errors
+/// 422 if the client asks for it.
+pub fn refuse_force(query: &Query) -> Result<()> {
+    if query.get("force").is_none() {
+        return Ok(());
+    }
+    let mut errors = ErrorList::new();
+    let why = "may not be specified for non-apply patch";
+    errors.forbidden(Path::new("force"), why);
+    Err(ApiError::invalid(
+        "meta.k8s.io",
+        "PatchOptions",
+        "",
+        &errors,
+    ))
+}
+
 /// PATCH of an object or its status.
 ///
 /// # Errors
@@ -93,7 +121,8 @@ pub async fn patch(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let options = write::options(headers, query, "PatchOptions")?;
+    refuse_force(query)?;
     negotiate::accepted(headers, resource.kind)?;
     let names = &resource.kind.names;
     let patch = Patch::read(
@@ -104,8 +133,12 @@ pub async fn patch(
     .await?;
     let done = registry
         .update(resource, key, part, &options, |_, entry| {
-            let original: Value =
-                serde_json::from_slice(&entry.json()).map_err(ApiError::internal)?;
+            let json = if patch.reaches_owners() {
+                entry.json()
+            } else {
+                entry.json_without_owners()
+            };
+            let original: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
             let patched = patch.apply(original)?;
             let json = serde_json::to_vec(&patched).map_err(ApiError::internal)?;
             let (object, findings) = registry.decode(resource, &json, options.validation)?;

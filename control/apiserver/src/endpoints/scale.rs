@@ -6,13 +6,17 @@ use euston_api::field::{ErrorList, Path};
 use http::{HeaderMap, StatusCode};
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
 
-use super::patch::Patch;
+use super::patch::{Patch, refuse_force};
 use super::request::Query;
-use super::{body, negotiate, respond, write};
+use super::{apply, body, negotiate, respond, write};
 use crate::error::{ApiError, Result};
+use crate::registry::kind::Subresource;
 use crate::registry::object::AnyObject;
-use crate::registry::{Part, Precondition, Registry, Resource};
+use crate::registry::{
+    Application, Part, Precondition, Registry, Resource, name_mismatch, name_of,
+};
 use crate::storage::{Entry, ObjectKey};
 
 /// The object's scale as of `entry`.
@@ -82,10 +86,20 @@ pub async fn set(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = write::options(query)?;
+    let kind = if method == http::Method::PATCH {
+        "PatchOptions"
+    } else {
+        "UpdateOptions"
+    };
+    if method == http::Method::PATCH && apply::is_apply(headers) {
+        return set_by_apply(registry, resource, key, headers, query, request).await;
+    }
+    let mut options = write::options(headers, query, kind)?;
+    options.subresource = Subresource::Scale.name();
     let patch;
     let whole: Option<Scale>;
     if method == http::Method::PATCH {
+        refuse_force(query)?;
         patch = Some(Patch::read(headers, request, ("autoscaling", "v1", "Scale")).await?);
         whole = None;
     } else {
@@ -111,12 +125,8 @@ pub async fn set(
                 precondition.resource_version = None;
             }
             let replicas = asked.spec.and_then(|s| s.replicas).unwrap_or(0);
-            if replicas < 0 {
-                let mut errors = ErrorList::new();
-                errors.non_negative(Path::new("spec").child("replicas"), i64::from(replicas));
-                let name = now.metadata.name.as_deref().unwrap_or_default();
-                return Err(ApiError::invalid("autoscaling", "Scale", name, &errors));
-            }
+            let name = now.metadata.name.as_deref().unwrap_or_default();
+            check_replicas(name, replicas)?;
             let mut new = old.clone_box();
             new.meta_mut().resource_version = None;
             resource.kind.rules.set_replicas(new.as_mut(), replicas);
@@ -124,6 +134,53 @@ pub async fn set(
         })
         .await?;
     respond_with(resource, &done.entry, headers)
+}
+
+/// An apply to the scale owns the replicas of the object, and nothing else.
+async fn set_by_apply(
+    registry: &Registry,
+    resource: Resource<'_>,
+    key: &ObjectKey,
+    headers: &HeaderMap,
+    query: &Query,
+    request: Body,
+) -> Result<Response> {
+    let (mut options, force) = apply::options(headers, query)?;
+    options.subresource = Subresource::Scale.name();
+    let config = apply::read(request).await?;
+    let scale = decode(&config)?;
+    apply::check(&config, &scale, ("autoscaling/v1", "Scale"))?;
+    let given = scale.metadata.name.as_deref();
+    if let Some(given) = given.filter(|given| *given != name_of(key)) {
+        return Err(name_mismatch(given, name_of(key)));
+    }
+    let names = &resource.kind.names;
+    let mut object = json!({"apiVersion": names.api_version(), "kind": names.kind});
+    if let Some(replicas) = scale.spec.as_ref().and_then(|spec| spec.replicas) {
+        check_replicas(name_of(key), replicas)?;
+        let pointer = resource.kind.rules.replicas_path().split('.');
+        *pointer.fold(&mut object, |at, name| &mut at[name]) = replicas.into();
+    }
+    let application = Application {
+        config: object.to_string().into(),
+        precondition: Precondition::of(&scale),
+        force,
+        may_create: false,
+        warnings: Vec::new(),
+    };
+    let done = registry
+        .apply(resource, key, Part::Main, &options, &application)
+        .await?;
+    respond_with(resource, &done.entry, headers)
+}
+
+fn check_replicas(name: &str, replicas: i32) -> Result<()> {
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let mut errors = ErrorList::new();
+    errors.non_negative(Path::new("spec").child("replicas"), i64::from(replicas));
+    Err(ApiError::invalid("autoscaling", "Scale", name, &errors))
 }
 
 fn decode(json: &[u8]) -> Result<Scale> {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use euston_api::field::{ErrorList, Path};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status, StatusDetails};
 
@@ -23,15 +25,47 @@ use crate::storage::ObjectKey;
 /// Deletions under way at a time for one DELETECOLLECTION; the store groups them.
 const DELETIONS_AT_ONCE: usize = 64;
 
-/// Reads the options that every write takes.
+/// Longest name of a field manager, in characters (Kubernetes' bound).
+const MANAGER_CHARS_MAX: usize = 128;
+
+/// Reads the options that every write takes; `kind` is what Kubernetes calls them.
 ///
 /// # Errors
-/// 400 for unknown words.
-pub fn options(query: &Query) -> Result<WriteOptions> {
+/// 400 for unknown words, 422 for a name that no manager can have.
+pub fn options(headers: &HeaderMap, query: &Query, kind: &str) -> Result<WriteOptions> {
     Ok(WriteOptions {
         dry_run: parse_dry_run(query.all("dryRun"))?,
         validation: FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
+        manager: Some(manager(headers, query, kind)?),
+        subresource: "",
     })
+}
+
+/// Who owns what the write changes: who the client says it is, or else the first word of its
+/// user agent.
+fn manager(headers: &HeaderMap, query: &Query, kind: &str) -> Result<String> {
+    let Some(name) = query.get("fieldManager") else {
+        let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+        let agent = agent.and_then(|v| v.split('/').next()).unwrap_or_default();
+        let name: String = agent.chars().take(MANAGER_CHARS_MAX).collect();
+        return Ok(if name.is_empty() {
+            "unknown".to_owned()
+        } else {
+            name
+        });
+    };
+    let mut errors = ErrorList::new();
+    if name.chars().count() > MANAGER_CHARS_MAX {
+        errors.too_long(Path::new("fieldManager"), MANAGER_CHARS_MAX);
+    }
+    if name.chars().any(char::is_control) {
+        let why = "should only contain printable characters";
+        errors.invalid(Path::new("fieldManager"), name, why);
+    }
+    if errors.is_empty() {
+        return Ok(name.to_owned());
+    }
+    Err(ApiError::invalid("meta.k8s.io", kind, "", &errors))
 }
 
 /// The answer to a write.
@@ -68,7 +102,7 @@ pub async fn create(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = options(query)?;
+    let options = options(headers, query, "CreateOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);
@@ -93,7 +127,7 @@ pub async fn replace(
     query: &Query,
     request: Body,
 ) -> Result<Response> {
-    let options = options(query)?;
+    let options = options(headers, query, "UpdateOptions")?;
     negotiate::accepted(headers, resource.kind)?;
     let body = body::read_object(headers, request, resource.kind.names.gvk()).await?;
     let validation = body.validation(options.validation);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use euston_api::time;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -49,6 +50,12 @@ pub(super) fn containers(containers: &[Container]) -> [Value; 2] {
         .map(|c| c.image.as_deref().unwrap_or_default())
         .collect();
     [names.join(",").into(), images.join(",").into()]
+}
+
+/// The amount of a resource, or nothing.
+pub(super) fn amount(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Value {
+    let amount = amounts.and_then(|a| a.get(name));
+    amount.map(|q| q.0.as_str()).unwrap_or_default().into()
 }
 
 /// `a=b,c=d`, or `<none>`.

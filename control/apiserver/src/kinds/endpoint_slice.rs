@@ -190,7 +190,7 @@ fn validate_address(address: &str, kind: &str, path: &Path, errors: &mut ErrorLi
 
 /// Refuses addresses that mean something else on each machine. Loopback is allowed, unlike
 /// in Kubernetes: the API server and the nodes of a one-machine cluster listen there.
-fn validate_reachable(ip: IpAddr, address: &str, path: &Path, errors: &mut ErrorList) {
+pub(super) fn validate_reachable(ip: IpAddr, address: &str, path: &Path, errors: &mut ErrorList) {
     let (local, local_multicast) = match ip {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
         IpAddr::V6(ip) => (

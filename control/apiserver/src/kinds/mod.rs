@@ -8,21 +8,33 @@
 //! templates) and [`workload`] (kinds that own pods).
 
 mod cells;
+mod conditions;
 mod pod_spec;
 mod workload;
 
+pub mod admissionregistration;
+pub mod api_service;
 pub mod config_map;
+pub mod custom_resource_definition;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod event;
+pub mod flowcontrol;
 pub mod lease;
+pub mod limits;
 pub mod namespace;
+pub mod networking;
 pub mod node;
 pub mod pod;
+pub mod priority_class;
 pub mod replica_set;
+pub mod resource;
+pub mod runtime_class;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod storage;
+pub mod storage_version_migration;
 
 #[cfg(test)]
 mod testing;

@@ -93,7 +93,10 @@ pub(super) fn collect(resources: &[&ResourceDoc]) -> Definitions {
         }
     }
     for (resource, (name, list)) in resources.iter().zip(&names) {
-        for (name, kind) in [(name, resource.kind.clone()), (list, list_kind(resource))] {
+        for (name, kind) in [
+            (name, resource.kind.clone()),
+            (list, resource.list_kind.clone()),
+        ] {
             let kinds = json!([kind_json(&resource.group, &resource.version, &kind)]);
             if let Some(Value::Object(schema)) = schemas.get_mut(name) {
                 schema.entry(KINDS).or_insert(kinds);
@@ -110,10 +113,6 @@ pub(super) fn kind_json(group: &str, version: &str, kind: &str) -> Value {
     json!({ "group": group, "kind": kind, "version": version })
 }
 
-fn list_kind(resource: &ResourceDoc) -> String {
-    format!("{}List", resource.kind)
-}
-
 /// `com.example.stable.v1.CronTab`, as Kubernetes names custom resources.
 fn invented_name(resource: &ResourceDoc) -> String {
     let mut parts: Vec<&str> = resource.group.split('.').rev().collect();
@@ -123,7 +122,7 @@ fn invented_name(resource: &ResourceDoc) -> String {
 }
 
 fn list_name(resource: &ResourceDoc, name: &str) -> String {
-    match types().lookup_gvk(&resource.group, &resource.version, &list_kind(resource)) {
+    match types().lookup_gvk(&resource.group, &resource.version, &resource.list_kind) {
         Some(id) => types().get(id).name().to_owned(),
         None => format!("{name}List"),
     }
@@ -138,7 +137,7 @@ fn list_schema(resource: &ResourceDoc, item: &str, known: &Map<String, Value>) -
         json!({ "description": described.cloned().unwrap_or_default(), "type": "string" })
     };
     json!({
-        "description": format!("{} is a list of {}.", list_kind(resource), resource.kind),
+        "description": format!("{} is a list of {}.", resource.list_kind, resource.kind),
         "type": "object",
         "properties": {
             "apiVersion": own("apiVersion"),

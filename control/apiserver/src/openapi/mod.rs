@@ -46,6 +46,8 @@ pub struct ResourceDoc {
     pub version: String,
     /// `Deployment`
     pub kind: String,
+    /// `DeploymentList`
+    pub list_kind: String,
     /// `deployments`
     pub plural: String,
     /// False for cluster-wide kinds.

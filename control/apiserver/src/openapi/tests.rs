@@ -17,6 +17,7 @@ where
         group: K::GROUP.into(),
         version: K::VERSION.into(),
         kind: K::KIND.into(),
+        list_kind: format!("{}List", K::KIND),
         plural: K::URL_PATH_SEGMENT.into(),
         namespaced,
         verbs: [
@@ -343,6 +344,7 @@ fn a_schema_that_is_no_type_of_ours_gets_a_name() {
             group: "stable.example.com".into(),
             version: "v1".into(),
             kind: "CronTab".into(),
+            list_kind: "CronTabList".into(),
             plural: "crontabs".into(),
             namespaced: true,
             verbs: vec!["get".into(), "list".into()],
@@ -470,4 +472,54 @@ fn prose_is_not_lost_to_size() {
         (200_000..3_000_000).contains(&bytes),
         "core is {bytes} bytes"
     );
+}
+
+#[test]
+fn the_second_version_says_what_it_can_of_a_custom_resource() {
+    let schema = serde_json::json!({ "type": "object", "properties": {
+        "not": { "type": "string" },
+        "a": { "type": "string", "nullable": true },
+        "b": { "x-kubernetes-preserve-unknown-fields": true, "type": "object", "properties": { "c": { "type": "string" } } },
+        "d": { "type": "array", "items": { "type": "object", "oneOf": [{ "required": ["e"] }] } },
+    } });
+    let docs = OpenApi::new(
+        vec![ResourceDoc {
+            group: "stable.example.com".into(),
+            version: "v1".into(),
+            kind: "CronTab".into(),
+            list_kind: "CronTabs".into(),
+            plural: "crontabs".into(),
+            namespaced: true,
+            verbs: vec!["get".into()],
+            subresources: Vec::new(),
+            schema: Arc::new(move |_| schema.as_object().cloned().unwrap_or_default().into()),
+        }],
+        None,
+    );
+    let document: Value = serde_json::from_slice(&docs.v2_json().body).unwrap();
+    let definitions = &document["definitions"];
+    assert_eq!(
+        definitions["com.example.stable.v1.CronTab"]["properties"],
+        serde_json::json!({
+            "not": { "type": "string" },
+            "a": {},
+            "b": { "x-kubernetes-preserve-unknown-fields": true, "type": "object" },
+            "d": { "type": "array", "items": { "type": "object" } },
+        })
+    );
+}
+
+#[test]
+fn documents_of_kinds_that_stay_are_kept_when_others_come_and_go() {
+    let pods = resource::<core::Pod>(true, Vec::new());
+    let deployments = resource::<k8s_openapi::api::apps::v1::Deployment>(true, Vec::new());
+    let before = OpenApi::new(vec![pods.clone()], None);
+    let pod_document = before.v3("", "v1").unwrap();
+    let after = OpenApi::new(vec![pods.clone(), deployments], Some(&before));
+    assert_eq!(
+        after.v3("", "v1").unwrap().body.as_ptr(),
+        pod_document.body.as_ptr()
+    );
+    assert!(after.v3("apps", "v1").is_some());
+    assert_ne!(after.v2_json().etag, before.v2_json().etag);
 }

@@ -39,7 +39,40 @@ fn definition(name: &str, schema: Value) -> Value {
             json!({ "description": description, "type": "string", "format": "int-or-string" })
         }
         QUANTITY => json!({ "description": description, "type": "string" }),
-        _ => rewrite(schema),
+        _ => {
+            let mut schema = rewrite(schema);
+            simplify(&mut schema);
+            schema
+        }
+    }
+}
+
+/// Drops what 2.0 has no words for, or what kubectl misreads in it: combined schemas, nullable values, and
+/// the fields of objects that keep unknown ones. Schemas of custom resources have these
+/// (`apiextensions-apiserver/pkg/controller/openapi/v2`).
+fn simplify(schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else {
+        return;
+    };
+    for word in ["allOf", "anyOf", "oneOf", "not"] {
+        schema.remove(word);
+    }
+    let set = |word: &str| schema.get(word) == Some(&Value::Bool(true));
+    let (nullable, open) = (set("nullable"), set("x-kubernetes-preserve-unknown-fields"));
+    if nullable {
+        schema.remove("nullable");
+        schema.remove("type");
+    }
+    if nullable || open {
+        for word in ["properties", "items", "additionalProperties", "required"] {
+            schema.remove(word);
+        }
+    }
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.values_mut().for_each(simplify);
+    }
+    for word in ["items", "additionalProperties"] {
+        schema.get_mut(word).into_iter().for_each(simplify);
     }
 }
 

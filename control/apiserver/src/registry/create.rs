@@ -4,7 +4,9 @@ use euston_api::field::ErrorList;
 
 use super::object::BoxObject;
 use super::options::WriteOptions;
-use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata};
+use super::ownership::{self, Owners};
+use super::{ATTEMPTS_MAX, Part, Registry, Resource, Saved, metadata};
+use crate::admission::Request;
 use crate::error::{ApiError, Result};
 use crate::storage::ObjectKey;
 
@@ -18,11 +20,25 @@ impl Registry {
         &self,
         resource: Resource<'_>,
         namespace: Option<&str>,
+        object: BoxObject,
+        options: &WriteOptions,
+    ) -> Result<Saved> {
+        self.create_owned(resource, namespace, object, options, None)
+            .await
+    }
+
+    /// The same; `owners` are those of an apply.
+    pub(super) async fn create_owned(
+        &self,
+        resource: Resource<'_>,
+        namespace: Option<&str>,
         mut object: BoxObject,
         options: &WriteOptions,
+        owners: Option<Owners>,
     ) -> Result<Saved> {
         let rules = &resource.kind.rules;
         let meta = object.meta_mut();
+        let asked = ownership::asked(meta)?;
         metadata::settle_namespace(resource, meta, namespace)?;
         if meta
             .resource_version
@@ -42,9 +58,12 @@ impl Registry {
             meta.name = Some(metadata::generated_name(base));
         }
         self.storage.fresh().await?;
-        let guards = self.admission.namespace(resource, object.meta())?;
-        rules.prepare_for_create(object.as_mut());
+        let mut guards = self.admission.namespace(resource, object.meta())?;
+        guards.extend(resource.kind.guard.clone());
+        let request = Request::create(resource);
         rules.default(object.as_mut());
+        self.admission.mutate(&request, object.as_mut()).await?;
+        rules.prepare_for_create(object.as_mut());
         // As it was before admission gave it addresses, should another server have given out the same.
         let bare = self
             .admission
@@ -59,12 +78,29 @@ impl Registry {
             object.meta().name.as_deref().unwrap_or_default(),
             &errors,
         )?;
+        self.admission
+            .validate(&request, object.as_mut(), 0)
+            .await?;
         let warnings = rules.warnings(object.as_ref());
+        let owners = match owners {
+            Some(owners) => owners,
+            None => {
+                // What the server gave out is nobody's.
+                let own = bare.as_ref().unwrap_or(&object);
+                let json = resource.encode(own)?;
+                ownership::written(resource.kind, Part::Main, options, None, &json, &asked)?
+            }
+        };
 
         for _ in 0..ATTEMPTS_MAX {
             let name = object.meta().name.clone().unwrap_or_default();
             let key = ObjectKey::new(namespace, &name);
-            let value = resource.encode(&object)?;
+            let lean = resource.encode(&object)?;
+            let value = resource.seal(lean, owners.or(None))?;
+            let charged = self
+                .admission
+                .charge(&request, Some(object.as_ref()))
+                .await?;
             if options.dry_run {
                 if resource.cache.get(&key).is_some() {
                     return Err(self.exists(resource, &name));
@@ -76,16 +112,13 @@ impl Registry {
                     warnings,
                 });
             }
+            let claims = reserved.claims().clone().with(charged.beside.clone());
+            let stored = value.clone();
             let written = self
                 .storage
-                .create(
-                    resource.kind,
-                    &key,
-                    value.clone(),
-                    &guards,
-                    reserved.claims(),
-                )
-                .await?;
+                .create(resource.kind, &key, stored, &guards, &claims);
+            let written = written.await?;
+            drop(charged);
             if let Ok(revision) = written {
                 let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {
@@ -97,6 +130,9 @@ impl Registry {
             // The name is taken, the namespace has gone meanwhile, or an address went to another.
             self.storage.fresh().await?;
             self.admission.namespace(resource, object.meta())?;
+            if resource.cache.is_closed() {
+                return Err(ApiError::no_such_path());
+            }
             match &base {
                 Some(base) => object.meta_mut().name = Some(metadata::generated_name(base)),
                 None if resource.cache.get(&key).is_some() => {

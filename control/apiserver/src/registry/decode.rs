@@ -6,14 +6,18 @@
 
 use serde::de::DeserializeOwned;
 
+use super::locate::path_of;
 use super::scan::{FINDINGS_MAX, scan, without_empties};
 use crate::schema::TypeId;
 
 /// What decoding noticed that is no type error.
 pub type Findings = Vec<String>;
 
-/// Decodes JSON into `T` and lists unknown and duplicate fields. Where the schema knows
-/// the type, empty lists and maps that may as well be absent are absent in the object.
+/// Decodes JSON into `T` and lists duplicate fields and, where the schema knows the type,
+/// unknown ones. Empty lists and maps that may as well be absent are absent in the object.
+///
+/// The type's own decoder is the one that reads stored objects, without a wrapper that would
+/// keep track of paths: with a hundred kinds, every wrapper is as much code again.
 ///
 /// # Errors
 /// A sentence with the path of the first field of a wrong type, or with the
@@ -23,7 +27,6 @@ pub fn decode<T: DeserializeOwned>(
     of: Option<TypeId>,
 ) -> Result<(T, Findings), String> {
     let scanned = scan(json, of)?;
-    let mut findings = scanned.duplicates;
     let lean;
     let json = match of {
         Some(of) if scanned.empties => {
@@ -32,45 +35,22 @@ pub fn decode<T: DeserializeOwned>(
         }
         _ => json,
     };
-    let mut unknown = Vec::new();
-    let mut de = serde_json::Deserializer::from_slice(json);
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut de, &mut track);
-    let object = serde_ignored::deserialize(tracked, |path| {
-        if unknown.len() < FINDINGS_MAX {
-            unknown.push(format!("unknown field {:?}", show_path(&path)));
-        }
-    });
-    let object = object.map_err(|e| {
-        let path = track.path().to_string();
-        if path == "." || path.is_empty() {
-            e.to_string()
-        } else {
-            format!("{path}: {e}")
-        }
+    let object = serde_json::from_slice(json).map_err(|e| match path_of(json, &e) {
+        path if path.is_empty() => e.to_string(),
+        path => format!("{path}: {e}"),
     })?;
-    findings.extend(unknown);
+    let mut findings = scanned.duplicates;
+    findings.extend(scanned.unknown);
     findings.truncate(FINDINGS_MAX);
     Ok((object, findings))
 }
 
-fn show_path(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", show_path(parent)),
-        Path::Map { parent, key } => {
-            let parent = show_path(parent);
-            if parent.is_empty() {
-                key.clone()
-            } else {
-                format!("{parent}.{key}")
-            }
-        }
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => show_path(parent),
-    }
+/// The fields that stand twice in a body that no type describes.
+///
+/// # Errors
+/// If it is no JSON.
+pub fn duplicates(json: &[u8]) -> Result<Findings, String> {
+    Ok(scan(json, None)?.duplicates)
 }
 
 #[cfg(test)]
@@ -78,9 +58,11 @@ mod tests {
     use k8s_openapi::api::apps::v1::Deployment;
 
     use super::*;
+    use crate::schema::types;
 
     fn check(json: &str, expect: Result<&[&str], &str>) {
-        match (decode::<Deployment>(json.as_bytes(), None), expect) {
+        let of = types().lookup_gvk("apps", "v1", "Deployment");
+        match (decode::<Deployment>(json.as_bytes(), of), expect) {
             (Ok((_, findings)), Ok(wanted)) => assert_eq!(findings, wanted, "{json}"),
             (Err(error), Err(wanted)) => assert!(error.contains(wanted), "{json}: {error}"),
             (got, _) => panic!("{json}: {:?}", got.map(|(_, f)| f)),

@@ -8,8 +8,9 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::options::{Deletion, Propagation};
-use super::update::{Precondition, finished};
+use super::update::{Part, Precondition, finished};
 use super::{ATTEMPTS_MAX, Registry, Resource, metadata, name_of};
+use crate::admission::Request;
 use crate::error::Result;
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -44,8 +45,10 @@ impl Registry {
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
             precondition.check(resource, old.as_ref(), &entry)?;
+            self.admission.delete(resource, old.as_ref())?;
             let uid = old.meta().uid.clone();
 
             let mut new = old.clone_box();
@@ -64,7 +67,7 @@ impl Registry {
                 }
             }
             let gone = finished(resource, new.as_ref());
-            let value = resource.encode(&new)?;
+            let value = resource.seal(resource.encode(&new)?, parts.owners)?;
             if deletion.dry_run || (!gone && value == entry.stored()) {
                 return Ok(Deleted {
                     entry,
@@ -72,11 +75,15 @@ impl Registry {
                     uid,
                 });
             }
+            let request = Request::update(resource, Part::Computed, old.as_ref());
+            let left = (!gone).then_some(new.as_ref());
+            let charged = self.admission.charge(&request, left).await?;
             let claims = if gone {
                 self.admission.given_up(old.as_ref())
             } else {
                 Claims::default()
             };
+            let claims = claims.with(charged.beside.clone());
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
                 let entry = resource.entry(key, revision, value);

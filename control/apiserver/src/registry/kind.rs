@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
 use super::strategy::{ColumnOf, Scale, Strategy};
-use crate::schema::{TypeId, types};
+use crate::schema::ownership::Builtin;
+use crate::schema::types;
+use crate::storage::split;
 
 /// What hangs below an object's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub struct Names {
     pub version: String,
     /// `Deployment`
     pub kind: String,
+    /// `DeploymentList`
+    pub list_kind: String,
     /// `deployments`
     pub plural: String,
     /// `deployment`
@@ -129,6 +133,19 @@ pub struct Kind {
     pub schema: Documentation,
     /// What is particular to it.
     pub rules: Box<dyn Rules>,
+    /// What cannot be done with it for now.
+    pub closed: Option<Closed>,
+    /// For a custom kind, the store's key of its definition: without it nothing is created.
+    pub guard: Option<String>,
+}
+
+/// Why something cannot be done with a kind, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// New objects.
+    ToCreation(String),
+    /// Anything.
+    ToAll(String),
 }
 
 impl Kind {
@@ -143,6 +160,7 @@ impl Kind {
             group: <S::Object as Resource>::GROUP.to_owned(),
             version: <S::Object as Resource>::VERSION.to_owned(),
             kind: <S::Object as Resource>::KIND.to_owned(),
+            list_kind: format!("{}List", <S::Object as Resource>::KIND),
             plural: <S::Object as Resource>::URL_PATH_SEGMENT.to_owned(),
             singular: singular.to_owned(),
             short: Vec::new(),
@@ -154,13 +172,15 @@ impl Kind {
             subresources: Vec::new(),
             create_on_update: false,
             schema: Arc::new(|generator| generator.subschema_for::<S::Object>()),
+            closed: None,
+            guard: None,
             rules: Box::new(Typed {
                 strategy,
-                schema: types().lookup_gvk(
+                schema: Builtin(types().lookup_gvk(
                     <S::Object as Resource>::GROUP,
                     <S::Object as Resource>::VERSION,
                     <S::Object as Resource>::KIND,
-                ),
+                )),
             }),
         }
     }
@@ -186,6 +206,13 @@ impl Kind {
         self
     }
 
+    /// Listed by `kubectl get CATEGORY`.
+    #[must_use]
+    pub fn in_category(mut self, category: &str) -> Self {
+        self.names.categories.push(category.to_owned());
+        self
+    }
+
     /// With subresources.
     #[must_use]
     pub fn with(mut self, subresources: &[Subresource]) -> Self {
@@ -205,13 +232,26 @@ impl Kind {
 #[allow(missing_docs)] // each mirrors the Strategy method of its name
 pub trait Rules: Send + Sync {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String>;
+    /// Without `metadata.managedFields`, which typed objects do not carry ([`split`]).
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject>;
+    /// What server-side apply has to know about the type.
+    fn type_schema(&self) -> &dyn euston_fields::Schema;
+    /// Where the replicas are that the scale subresource sets, as a path with dots.
+    fn replicas_path(&self) -> &str {
+        "spec.replicas"
+    }
     fn name_rule(&self) -> NameRule;
     fn default(&self, object: &mut dyn AnyObject);
     fn prepare_for_create(&self, object: &mut dyn AnyObject);
     fn validate(&self, object: &dyn AnyObject) -> ErrorList;
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    /// Everything wrong with an update, the object by itself included.
+    fn validate_step(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList {
+        let mut errors = self.validate(new);
+        errors.extend(self.validate_update(new, old));
+        errors
+    }
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
@@ -246,7 +286,7 @@ pub trait Rules: Send + Sync {
 struct Typed<S> {
     strategy: S,
     /// The object's row in the table of types.
-    schema: Option<TypeId>,
+    schema: Builtin,
 }
 
 impl<S: Strategy> Typed<S> {
@@ -268,12 +308,17 @@ impl<S: Strategy> Typed<S> {
 
 impl<S: Strategy> Rules for Typed<S> {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
-        let (object, findings) = decode::decode::<S::Object>(json, self.schema)?;
+        let (object, findings) = decode::decode::<S::Object>(json, self.schema.0)?;
         Ok((Box::new(object), findings))
     }
 
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
-        Ok(Box::new(serde_json::from_slice::<S::Object>(json)?))
+        let lean = split(json).lean;
+        Ok(Box::new(serde_json::from_slice::<S::Object>(&lean)?))
+    }
+
+    fn type_schema(&self) -> &dyn euston_fields::Schema {
+        &self.schema
     }
 
     fn name_rule(&self) -> NameRule {

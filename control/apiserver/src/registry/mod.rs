@@ -6,14 +6,17 @@
 
 pub mod decode;
 pub mod kind;
+mod locate;
 mod metadata;
 pub mod object;
 pub mod options;
 pub mod strategy;
 pub mod table;
 
+mod apply;
 mod create;
 mod delete;
+mod ownership;
 mod scan;
 mod update;
 
@@ -23,19 +26,21 @@ use bytes::Bytes;
 
 use crate::admission::Admission;
 use crate::error::{ApiError, Result};
-use crate::storage::{Entry, ObjectKey, ResourceCache, Storage};
+use crate::storage::{Entry, ObjectKey, Parts, ResourceCache, Storage, join};
 use kind::Kind;
 use object::BoxObject;
 use options::FieldValidation;
 use table::{Row, Table};
 
-pub use update::{Part, Precondition};
+pub use apply::Application;
+pub use update::{Part, Precondition, name_mismatch};
 
 /// The largest object that is stored, in bytes of JSON: etcd's and so Kubernetes' bound.
 pub const OBJECT_BYTES_MAX: usize = 3 << 19;
 
 /// Tries of a write that others keep overtaking, before the client is told to retry.
-const ATTEMPTS_MAX: usize = 16;
+/// Several servers that write under one quota take turns at random.
+const ATTEMPTS_MAX: usize = 64;
 
 /// Which kind a request is about: its row, and what hangs off it.
 #[derive(Clone, Copy)]
@@ -60,10 +65,15 @@ impl Resource<'_> {
         ApiError::conflict(&self.kind.names.group, &self.kind.names.plural, name, why)
     }
 
-    /// The object as it is stored.
-    fn encode(&self, object: &BoxObject) -> Result<Bytes> {
+    /// The object as it is stored, without owners.
+    fn encode(&self, object: &BoxObject) -> Result<Vec<u8>> {
         let json = self.kind.rules.encode(object.as_ref());
-        let json = json.map_err(ApiError::internal)?;
+        json.map_err(ApiError::internal)
+    }
+
+    /// The bytes to store: an encoded object and the JSON of its owners.
+    fn seal(&self, lean: Vec<u8>, owners: Option<&[u8]>) -> Result<Bytes> {
+        let json = join(lean, owners);
         if json.len() > OBJECT_BYTES_MAX {
             return Err(ApiError::too_large(OBJECT_BYTES_MAX));
         }
@@ -75,8 +85,15 @@ impl Resource<'_> {
         Arc::new(Entry::of(self.kind, key.clone(), revision, stored))
     }
 
-    fn decode_stored(&self, entry: &Entry) -> Result<BoxObject> {
-        self.kind.rules.decode_stored(&entry.value).map_err(|e| {
+    /// The object in an entry whose [`parts`](Entry::parts) are at hand.
+    fn decode_stored(&self, entry: &Entry, parts: &Parts<'_>) -> Result<BoxObject> {
+        let as_stored = entry.is_as_stored();
+        let json = if as_stored {
+            &*parts.lean
+        } else {
+            &*entry.value
+        };
+        self.kind.rules.decode_stored(json).map_err(|e| {
             ApiError::internal(format!(
                 "the stored {} {:?} cannot be decoded: {e}",
                 self.kind.names.kind,

@@ -41,6 +41,10 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Unknown and duplicate fields.
     pub validation: FieldValidation,
+    /// Who owns what the write changes; `None` if nobody is to.
+    pub manager: Option<String>,
+    /// Through which subresource, where that is not the status; else empty.
+    pub subresource: &'static str,
 }
 
 /// What happens to what an object owns when it goes.

@@ -1,5 +1,5 @@
-//! What a body says that its typed form cannot: keys that stand twice, and lists and
-//! maps that are empty where Kubernetes takes empty for absent.
+//! What a body says that its typed form cannot: keys that stand twice or that its type
+//! does not have, and lists and maps that are empty where Kubernetes takes empty for absent.
 //!
 //! Go's encoder leaves out an empty list or map of a field marked `omitempty`, which in
 //! Kubernetes' types are the fields that are not required. So a client that sends
@@ -22,6 +22,8 @@ pub(super) const FINDINGS_MAX: usize = 32;
 pub(super) struct Scanned {
     /// The keys that stand twice in one JSON object, by path.
     pub(super) duplicates: Vec<String>,
+    /// The keys that the body's type does not have, by path.
+    pub(super) unknown: Vec<String>,
     /// There is something for [`without_empties`] to do.
     pub(super) empties: bool,
 }
@@ -33,6 +35,7 @@ pub(super) struct Scanned {
 pub(super) fn scan(json: &[u8], of: Option<TypeId>) -> Result<Scanned, String> {
     let mut found = Scanned {
         duplicates: Vec::new(),
+        unknown: Vec::new(),
         empties: false,
     };
     let mut de = serde_json::Deserializer::from_slice(json);
@@ -82,7 +85,10 @@ fn prune(value: &mut Value, shape: Shape) {
 
 /// True if an empty value of this field is the same as none.
 fn omits_empty(field: FieldRef) -> bool {
-    !field.required() && matches!(field.shape(), Shape::List(_) | Shape::Map(_))
+    !field.required()
+        && matches!(field.shape(), Shape::List(_) | Shape::Map(_))
+        // An empty list of owners says that there are to be none.
+        && field.name() != "managedFields"
 }
 
 fn is_empty(value: &Value, shape: Shape) -> bool {
@@ -172,10 +178,14 @@ impl<'de> Visitor<'de> for Look<'_> {
         let length = self.path.len();
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
+            let mut known = true;
             let (shape, optional) = match self.shape {
                 Some(Shape::Struct(of)) => match types().get(of).field(&key) {
                     Some(field) => (Some(field.shape()), omits_empty(field)),
-                    None => (None, false),
+                    None => {
+                        known = false;
+                        (None, false)
+                    }
                 },
                 Some(Shape::Map(inner)) => (Some(inner.shape()), false),
                 _ => (None, false),
@@ -184,6 +194,10 @@ impl<'de> Visitor<'de> for Look<'_> {
                 self.path.push('.');
             }
             self.path.push_str(&key);
+            if !known && self.found.unknown.len() < FINDINGS_MAX {
+                let unknown = format!("unknown field {:?}", self.path);
+                self.found.unknown.push(unknown);
+            }
             if !seen.insert(key) && self.found.duplicates.len() < FINDINGS_MAX {
                 let duplicate = format!("duplicate field {:?}", self.path);
                 self.found.duplicates.push(duplicate);

@@ -18,7 +18,7 @@ use crate::storage::ResourceCache;
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{Binding, Finalize, Log, Scale, Status};
-    vec![
+    let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
             .with(&[Status, Finalize]),
@@ -58,7 +58,30 @@ pub fn builtin() -> Vec<Kind> {
             .short(&["rs"])
             .in_all()
             .with(&[Status, Scale]),
-    ]
+        Kind::new(
+            kinds::custom_resource_definition::CustomResourceDefinitionStrategy,
+            "customresourcedefinition",
+            false,
+        )
+        .short(&["crd", "crds"])
+        .in_category("api-extensions")
+        .with(&[Status]),
+    ];
+    // Groups that bring their own rows.
+    let groups = [
+        kinds::admissionregistration::rows,
+        kinds::api_service::rows,
+        kinds::flowcontrol::rows,
+        kinds::limits::rows,
+        kinds::networking::rows,
+        kinds::priority_class::rows,
+        kinds::resource::rows,
+        kinds::runtime_class::rows,
+        kinds::storage::rows,
+        kinds::storage_version_migration::rows,
+    ];
+    rows.extend(groups.into_iter().flat_map(|rows| rows()));
+    rows
 }
 
 /// A served kind and its objects.
@@ -164,14 +187,14 @@ impl Table {
         self.now().find(group, version, plural).cloned()
     }
 
-    /// The objects of a core or other kind by its group and plural, in whatever version.
-    pub fn cache_of(&self, group: &str, plural: &str) -> Option<Arc<ResourceCache>> {
+    /// The first row of a core or other kind by its group and plural, in whatever version.
+    pub fn row_of(&self, group: &str, plural: &str) -> Option<Row> {
         let rows = self.now();
-        let found = rows.iter().find(|row| {
+        let mut found = rows.iter().filter(|row| {
             let names = &row.kind.names;
             names.group == group && names.plural == plural
         });
-        found.map(|row| row.cache.clone())
+        found.next().cloned()
     }
 
     /// Takes rows away and puts others in, in one step. Their caches are the caller's to
@@ -215,7 +238,7 @@ mod tests {
         table.change(&caches[1..2], &caches[2..]);
         assert_eq!(plurals(&table), "namespaces pods");
         assert!(table.find("", "v1", "nodes").is_none());
-        assert!(table.cache_of("", "pods").is_some());
+        assert!(table.row_of("", "pods").is_some());
         assert_eq!(before.iter().count(), 2);
         assert_eq!(nodes.kind.names.kind, "Node");
         assert_eq!(table.now().generation(), before.generation() + 1);

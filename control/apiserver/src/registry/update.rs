@@ -6,7 +6,9 @@ use euston_api::field::ErrorList;
 
 use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
+use super::ownership::{self, Owners};
 use super::{ATTEMPTS_MAX, Registry, Resource, Saved, metadata, name_of};
+use crate::admission::{Request, Reservation};
 use crate::error::{ApiError, Result};
 use crate::storage::{Claims, Entry, ObjectKey};
 
@@ -72,6 +74,14 @@ impl Precondition {
 /// what it should know.
 pub type Changed = (BoxObject, Precondition, Vec<String>);
 
+/// The same, with what an apply makes of the owners (JSON); otherwise they follow from the write.
+pub(super) struct Change {
+    pub(super) object: BoxObject,
+    pub(super) precondition: Precondition,
+    pub(super) warnings: Vec<String>,
+    pub(super) owners: Option<Vec<u8>>,
+}
+
 impl Registry {
     /// Replaces the object at `key` by what `change` makes of it. If others write
     /// meanwhile and the client named no version, `change` is asked again.
@@ -87,26 +97,65 @@ impl Registry {
         options: &WriteOptions,
         mut change: impl FnMut(&BoxObject, &Entry) -> Result<Changed> + Send,
     ) -> Result<Saved> {
+        self.change(resource, key, part, options, |old, entry| {
+            let (object, precondition, warnings) = change(old, entry)?;
+            Ok(Change {
+                object,
+                precondition,
+                warnings,
+                owners: None,
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn change(
+        &self,
+        resource: Resource<'_>,
+        key: &ObjectKey,
+        part: Part,
+        options: &WriteOptions,
+        mut change: impl FnMut(&BoxObject, &Entry) -> Result<Change> + Send,
+    ) -> Result<Saved> {
         for _ in 0..ATTEMPTS_MAX {
             self.storage.fresh().await?;
             let entry = resource
                 .cache
                 .get(key)
                 .ok_or_else(|| resource.not_found(name_of(key)))?;
-            let old = resource.decode_stored(&entry)?;
-            let (new, precondition, mut warnings) = change(&old, &entry)?;
+            let parts = entry.parts();
+            let old = resource.decode_stored(&entry, &parts)?;
+            let Change {
+                object: mut new,
+                precondition,
+                mut warnings,
+                owners,
+            } = change(&old, &entry)?;
+            let asked = ownership::asked(new.meta_mut())?;
             precondition.check(resource, old.as_ref(), &entry)?;
-            let (new, reserved) = self.settle(resource, part, new, &old, name_of(key))?;
+            let request = Request::update(resource, part, old.as_ref());
+            let settled = self.settle(&request, new, name_of(key), entry.revision);
+            let (new, reserved) = settled.await?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
-            let value = resource.encode(&new)?;
-            if value == entry.stored() {
+            let lean = resource.encode(&new)?;
+            let owners = match owners {
+                Some(json) => ownership::applied(resource.kind, &parts, &lean, json),
+                None => {
+                    let old = Some(&parts);
+                    ownership::written(resource.kind, part, options, old, &lean, &asked)?
+                }
+            };
+            if owners == Owners::Unchanged && lean == *parts.lean {
                 return Ok(Saved {
                     entry,
                     created: false,
                     warnings,
                 });
             }
+            let value = resource.seal(lean, owners.or(parts.owners))?;
             let gone = finished(resource, new.as_ref());
+            let left = (!gone).then_some(new.as_ref());
+            let charged = self.admission.charge(&request, left).await?;
             if options.dry_run {
                 let entry = resource.entry(key, entry.revision, value);
                 return Ok(Saved {
@@ -116,8 +165,10 @@ impl Registry {
                 });
             }
             let ending = gone.then(|| self.admission.given_up(old.as_ref()));
-            let claims = ending.as_ref().unwrap_or(reserved.claims());
-            let written = self.write(resource, &entry, &value, gone, claims).await?;
+            let claims = ending.unwrap_or_else(|| reserved.claims().clone());
+            let claims = claims.with(charged.beside.clone());
+            let written = self.write(resource, &entry, &value, gone, &claims).await?;
+            drop(charged);
             if let Some(revision) = written {
                 let entry = resource.entry(key, revision, value);
                 return Ok(Saved {
@@ -153,54 +204,62 @@ impl Registry {
         Ok(written.ok())
     }
 
-    fn settle(
+    /// The object as it is to be stored; `at` is the revision of the old one.
+    async fn settle(
         &self,
-        resource: Resource<'_>,
-        part: Part,
+        request: &Request<'_>,
         mut new: BoxObject,
-        old: &BoxObject,
         name: &str,
-    ) -> Result<(BoxObject, crate::admission::Reservation)> {
+        at: u64,
+    ) -> Result<(BoxObject, Reservation)> {
+        let (resource, part) = (request.resource, request.part);
+        let Some(old) = request.old else {
+            return Err(ApiError::internal("an update of what is not there"));
+        };
         let rules = &resource.kind.rules;
         let mut errors = ErrorList::new();
         let given = new.meta().name.as_deref().unwrap_or_default();
         if given != name {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
+            return Err(name_mismatch(given, name));
         }
         metadata::settle_namespace(resource, new.meta_mut(), old.meta().namespace.as_deref())?;
         match part {
             Part::Status => {
                 *new.meta_mut() = old.meta().clone();
-                rules.prepare_for_status_update(new.as_mut(), old.as_ref());
-                errors.extend(rules.validate_status_update(new.as_ref(), old.as_ref()));
+                rules.prepare_for_status_update(new.as_mut(), old);
+                errors.extend(rules.validate_status_update(new.as_ref(), old));
                 metadata::refuse(resource, name, &errors)?;
-                return Ok((new, crate::admission::Reservation::none()));
+                return Ok((new, Reservation::none()));
             }
             Part::Computed => {
                 metadata::carry_over(new.meta_mut(), old.meta());
-                return Ok((new, crate::admission::Reservation::none()));
+                return Ok((new, Reservation::none()));
             }
             Part::Main => {}
         }
         metadata::carry_over(new.meta_mut(), old.meta());
-        rules.prepare_for_update(new.as_mut(), old.as_ref());
         rules.default(new.as_mut());
-        let reserved = self
-            .admission
-            .reserve(new.as_mut(), Some(old.as_ref()), &mut errors);
-        if rules.bumps_generation(new.as_ref(), old.as_ref()) {
+        self.admission.mutate(request, new.as_mut()).await?;
+        rules.prepare_for_update(new.as_mut(), old);
+        let reserved = self.admission.reserve(new.as_mut(), Some(old), &mut errors);
+        if rules.bumps_generation(new.as_ref(), old) {
             let generation = old.meta().generation.unwrap_or(0) + 1;
             new.meta_mut().generation = Some(generation);
         }
         errors.extend(metadata::validate(resource, new.meta()));
         errors.extend(metadata::validate_update(new.meta(), old.meta()));
-        errors.extend(rules.validate(new.as_ref()));
-        errors.extend(rules.validate_update(new.as_ref(), old.as_ref()));
+        errors.extend(rules.validate_step(new.as_ref(), old));
         metadata::refuse(resource, name, &errors)?;
+        self.admission.validate(request, new.as_mut(), at).await?;
         Ok((new, reserved))
     }
+}
+
+/// 400: the object is called otherwise than the path says.
+pub fn name_mismatch(given: &str, name: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    ))
 }
 
 /// True if the object was terminating and nothing holds it any more.

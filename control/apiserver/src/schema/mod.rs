@@ -11,6 +11,7 @@
 //! assert_eq!(containers.merge_key(), Some("name"));
 //! ```
 
+pub mod ownership;
 mod parse;
 #[cfg(test)]
 mod tests;

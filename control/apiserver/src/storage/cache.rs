@@ -201,6 +201,18 @@ impl ResourceCache {
         self.state.read().objects.get(key).cloned()
     }
 
+    /// The objects of a namespace, by name.
+    pub fn within(&self, namespace: &str) -> Vec<Arc<Entry>> {
+        let first = ObjectKey::new(Some(namespace), "");
+        let objects = self.snapshot();
+        let from_there = objects.range(first..);
+        from_there
+            .map(|(_, entry)| entry)
+            .take_while(|entry| entry.namespace() == namespace)
+            .cloned()
+            .collect()
+    }
+
     /// All objects; constant time.
     pub fn snapshot(&self) -> Snapshot {
         self.state.read().objects.clone()

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::ObjectKey;
+use super::owners::{self, Parts};
 use crate::registry::kind::{FieldValues, Kind};
 
 /// What selectors look at.
@@ -125,6 +126,25 @@ impl Entry {
         out.extend_from_slice(tail);
     }
 
+    /// The stored object and its owners apart.
+    pub fn parts(&self) -> Parts<'_> {
+        match &self.stored {
+            None if self.splice_at > 0 => owners::split_at(&self.value, self.splice_at),
+            _ => owners::split(self.stored()),
+        }
+    }
+
+    /// True if what is served is what is stored, but for the version of the write.
+    pub fn is_as_stored(&self) -> bool {
+        self.stored.is_none()
+    }
+
+    /// The object as clients see it, but without `metadata.managedFields`.
+    pub fn json_without_owners(&self) -> Bytes {
+        let lean = owners::split(&self.value).lean.into_owned();
+        Entry::new(self.key.clone(), self.revision, lean.into()).json()
+    }
+
     /// The object as clients see it.
     pub fn json(&self) -> Bytes {
         let mut out = Vec::new();
@@ -135,7 +155,7 @@ impl Entry {
 
 /// The offset just behind the `{` of the top-level `metadata`. The input is JSON
 /// that this server wrote: without white space, `metadata` an object.
-fn metadata_start(json: &[u8]) -> Option<usize> {
+pub(super) fn metadata_start(json: &[u8]) -> Option<usize> {
     const NEEDLE: &[u8] = b"\"metadata\":{";
     let mut depth = 0usize;
     let mut at = 0usize;

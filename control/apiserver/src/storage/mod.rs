@@ -9,6 +9,7 @@ mod cache;
 mod entry;
 mod feed;
 mod images;
+mod owners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, WatchCursor};
 pub use entry::Entry;
 pub use images::ImageCatalog;
+pub use owners::{Parts, join, split};
 
 use crate::error::{ApiError, Result};
 use crate::registry::kind::Kind;
@@ -70,6 +72,17 @@ pub(crate) fn prefix(kind: &Kind) -> String {
 #[derive(Debug)]
 pub struct Moved;
 
+/// An object that changes in the same write as another, and must still be as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Its key in the store.
+    pub key: String,
+    /// As of which revision it was read.
+    pub revision: u64,
+    /// What it becomes.
+    pub value: Bytes,
+}
+
 /// Keys that stand for something of which there is one: an address, a port. Whoever holds it has created its key,
 /// in the write that stores the object, and removes it in the write that gives it up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +91,17 @@ pub struct Claims {
     pub taken: Vec<String>,
     /// Keys that go.
     pub given_up: Vec<String>,
+    /// What else the write changes.
+    pub beside: Vec<Beside>,
+}
+
+impl Claims {
+    /// The same, and `beside` in the same write.
+    #[must_use]
+    pub fn with(mut self, beside: Vec<Beside>) -> Self {
+        self.beside = beside;
+        self
+    }
 }
 
 /// The store and the caches over it.
@@ -218,6 +242,10 @@ impl Storage {
             success.push(Op::put(claim.clone(), Bytes::new()));
         }
         success.extend(claims.given_up.iter().cloned().map(removal));
+        for beside in &claims.beside {
+            compare.push(unchanged(&beside.key, beside.revision));
+            success.push(Op::put(beside.key.clone(), beside.value.clone()));
+        }
         let txn = Txn {
             compare,
             success,
@@ -229,6 +257,22 @@ impl Storage {
         } else {
             Err(Moved)
         })
+    }
+
+    /// Removes everything that is stored of a kind, whatever it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, kind: &Kind) -> Result<()> {
+        let txn = Txn {
+            success: vec![Op::Delete {
+                range: KeyRange::prefix(prefix(kind)),
+                prev_kv: false,
+            }],
+            ..Txn::default()
+        };
+        self.store.txn(txn).await?;
+        Ok(())
     }
 
     /// Reads a page of a kind as it was at `revision`, from `start` (inclusive, below

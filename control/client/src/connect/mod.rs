@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use euston_tls::{Identity, TlsError};
+use http::header::USER_AGENT;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -28,6 +29,9 @@ pub use servers::Servers;
 
 /// The name that every server's certificate carries, whatever its address.
 const SERVER_NAME: &str = "kubernetes.default.svc";
+
+/// Whose fields are what is written without another name (`metadata.managedFields`).
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("euston/", env!("CARGO_PKG_VERSION")));
 
 /// A peer that is silent for the one is asked, and given up when it is still silent after the other:
 /// together under two seconds, so that a node is back at another server before it counts as lost.
@@ -81,6 +85,8 @@ async fn send(
     uri.scheme = Some(Scheme::HTTPS);
     uri.authority = Some(Authority::from_static(SERVER_NAME));
     *request.uri_mut() = Uri::from_parts(uri)?;
+    let headers = request.headers_mut();
+    headers.entry(USER_AGENT).or_insert(AGENT);
     let connection = capture_connection(&mut request);
     let response = tokio::time::timeout(RESPONSE_TIMEOUT, http.request(request))
         .await

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::pod_spec;
 use crate::registry::strategy::{Column, Fields, Strategy};
+pub use qos::class as quality;
 
 /// The rules of Pods.
 pub struct PodStrategy;
@@ -170,7 +171,7 @@ impl Strategy for PodStrategy {
 }
 
 /// True once all containers have ended for good.
-pub(super) fn is_terminal(pod: &Pod) -> bool {
+pub fn is_terminal(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }

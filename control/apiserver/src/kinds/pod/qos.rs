@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 
 /// `Guaranteed` if every container has limits for processor and memory and asks for all
 /// of them, `BestEffort` if none asks for anything, else `Burstable`.
-pub(super) fn class(spec: &PodSpec) -> &'static str {
+pub fn class(spec: &PodSpec) -> &'static str {
     let containers = || {
         spec.init_containers
             .iter()

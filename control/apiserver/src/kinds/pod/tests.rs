@@ -17,7 +17,6 @@ fn a_new_pod_is_pending_with_the_clusters_defaults() {
     let pod = created(
         &PodStrategy,
         &pod(json!({
-            "spec": {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}]},
             "status": {"phase": "Running"},
         })),
     );
@@ -26,18 +25,9 @@ fn a_new_pod_is_pending_with_the_clusters_defaults() {
         pod["status"],
         json!({"phase": "Pending", "qosClass": "BestEffort"})
     );
-    assert_eq!(
-        pod["spec"]["tolerations"],
-        json!([
-            {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1},
-            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-        ]),
-    );
     let expected = [
         ("serviceAccountName", json!("default")),
         ("serviceAccount", json!("default")),
-        ("priority", json!(0)),
-        ("preemptionPolicy", json!("PreemptLowerPriority")),
         ("enableServiceLinks", json!(true)),
     ];
     for (field, value) in expected {
@@ -49,19 +39,9 @@ fn a_new_pod_is_pending_with_the_clusters_defaults() {
 fn creation_follows_what_the_pod_says() {
     let cases = [
         (
-            json!({"tolerations": [{"operator": "Exists"}]}),
-            "/spec/tolerations",
-            json!([{"operator": "Exists"}]),
-        ),
-        (
             json!({"serviceAccount": "mine"}),
             "/spec/serviceAccountName",
             json!("mine"),
-        ),
-        (
-            json!({"priorityClassName": "system-node-critical"}),
-            "/spec/priority",
-            json!(2_000_001_000),
         ),
         (
             json!({"schedulingGates": [{"name": "g"}]}),
@@ -83,21 +63,15 @@ fn creation_follows_what_the_pod_says() {
         let pod = serde_json::to_value(created(&PodStrategy, &pod(json!({"spec": spec})))).unwrap();
         assert_eq!(pod.pointer(pointer), Some(&expected), "{pointer} of {spec}");
     }
-    let classed = created(
-        &PodStrategy,
-        &pod(json!({"spec": {"priorityClassName": "high"}})),
-    );
-    assert_eq!(
-        classed.spec.unwrap().priority,
-        None,
-        "a class is looked up, not guessed"
-    );
 }
 
 #[test]
 fn little_changes_once_a_pod_exists() {
     let stored = |patch: Value| serde_json::to_value(created(&PodStrategy, &pod(patch))).unwrap();
-    let old = stored(json!({"spec": {"activeDeadlineSeconds": 100}}));
+    let old = stored(json!({"spec": {
+        "activeDeadlineSeconds": 100,
+        "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+    }}));
     let check = |patch: Value, expected: &[&str]| {
         check_update(&PodStrategy, &old, &merged(&old, &patch), expected);
     };

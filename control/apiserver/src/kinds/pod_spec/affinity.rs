@@ -3,8 +3,8 @@
 use euston_api::field::{ErrorList, Path};
 use euston_api::{names, selector};
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm,
-    WeightedPodAffinityTerm,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
+    PodAffinityTerm, WeightedPodAffinityTerm,
 };
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -48,15 +48,24 @@ pub(super) fn validate_topology_key(key: &str, path: &Path, errors: &mut ErrorLi
     }
 }
 
+/// Which nodes something is at.
+pub(in crate::kinds) fn validate_node_selector(
+    nodes: &NodeSelector,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let path = path.child("nodeSelectorTerms");
+    if nodes.node_selector_terms.is_empty() {
+        errors.required(path.clone(), "must have at least one node selector term");
+    }
+    for (index, term) in nodes.node_selector_terms.iter().enumerate() {
+        validate_node_term(term, &path.index(index), errors);
+    }
+}
+
 fn validate_nodes(nodes: &NodeAffinity, path: &Path, errors: &mut ErrorList) {
     if let Some(required) = &nodes.required_during_scheduling_ignored_during_execution {
-        let path = path.child(REQUIRED).child("nodeSelectorTerms");
-        if required.node_selector_terms.is_empty() {
-            errors.required(path.clone(), "must have at least one node selector term");
-        }
-        for (index, term) in required.node_selector_terms.iter().enumerate() {
-            validate_node_term(term, &path.index(index), errors);
-        }
+        validate_node_selector(required, &path.child(REQUIRED), errors);
     }
     let preferred = &nodes.preferred_during_scheduling_ignored_during_execution;
     for (index, term) in preferred.iter().flatten().enumerate() {

@@ -17,11 +17,13 @@ use euston_api::field::{ErrorList, Path};
 use euston_api::{metadata, names};
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 
+pub(super) use affinity::validate_node_selector;
 pub(super) use containers::validate_images;
 pub(super) use defaults::{default_container_requests, default_pod_spec};
 pub(super) use handlers::validate_port_reference;
 pub(super) use resources::{canonical_amounts, validate_amount};
-pub(super) use scheduling::validate_taint_effect;
+pub(super) use scheduling::{validate_taint_effect, validate_tolerations};
+pub(super) use volumes::{validate_host_path, validate_nfs};
 pub(super) use warnings::pod_warnings;
 
 pub(super) const TCP: &str = "TCP";
@@ -66,7 +68,12 @@ pub(super) fn is_sidecar(container: &Container) -> bool {
 }
 
 /// An error if a field that is defaulted is empty or has none of the known values.
-fn one_of(value: Option<&str>, known: &[&str], path: Path, errors: &mut ErrorList) {
+pub(in crate::kinds) fn one_of(
+    value: Option<&str>,
+    known: &[&str],
+    path: Path,
+    errors: &mut ErrorList,
+) {
     match value.unwrap_or_default() {
         "" => errors.required(path, ""),
         value if !known.contains(&value) => errors.not_supported(path, value, known),
@@ -75,16 +82,21 @@ fn one_of(value: Option<&str>, known: &[&str], path: Path, errors: &mut ErrorLis
 }
 
 /// [`one_of`] for a field that may be absent.
-fn none_or_one_of(value: Option<&str>, known: &[&str], path: Path, errors: &mut ErrorList) {
+pub(in crate::kinds) fn none_or_one_of(
+    value: Option<&str>,
+    known: &[&str],
+    path: Path,
+    errors: &mut ErrorList,
+) {
     if value.is_some() {
         one_of(value, known, path, errors);
     }
 }
 
 /// A name that must be there and follow a rule.
-fn required_name(
+pub(in crate::kinds) fn required_name(
     value: &str,
-    rule: fn(&str) -> names::Problems,
+    rule: impl Fn(&str) -> names::Problems,
     path: Path,
     errors: &mut ErrorList,
 ) {
@@ -96,7 +108,7 @@ fn required_name(
 }
 
 /// The text, if there is any.
-fn text(value: &Option<String>) -> Option<&str> {
+pub(in crate::kinds) fn text(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|v| !v.is_empty())
 }
 

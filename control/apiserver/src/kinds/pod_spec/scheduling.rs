@@ -31,7 +31,11 @@ pub(in super::super) fn validate_taint_effect(effect: &str, path: &Path, errors:
     one_of(Some(effect), &TAINT_EFFECTS, path.clone(), errors);
 }
 
-fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut ErrorList) {
+pub(in super::super) fn validate_tolerations(
+    tolerations: &[Toleration],
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
         let key = text(&toleration.key);

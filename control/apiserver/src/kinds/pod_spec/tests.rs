@@ -194,6 +194,18 @@ fn what_has_no_effect_is_told() {
             "spec.securityContext.sysctls: has no effect",
         ),
         (
+            json!({"securityContext": {"windowsOptions": {"hostProcess": true}}}),
+            "spec.securityContext.windowsOptions.hostProcess: has no effect",
+        ),
+        (
+            json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "x"}]}),
+            "spec.resourceClaims: has no effect",
+        ),
+        (
+            json!({"containers": [{"name": "a", "securityContext": {"procMount": "Unmasked"}}]}),
+            "spec.containers[0].securityContext.procMount: has no effect",
+        ),
+        (
             json!({"terminationGracePeriodSeconds": -1}),
             "spec.terminationGracePeriodSeconds: must be >= 0; negative values",
         ),

@@ -6,7 +6,8 @@ use euston_api::field::{ErrorList, Path};
 use euston_api::names;
 use euston_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
-    DownwardAPIVolumeFile, KeyToPath, PodSpec, ProjectedVolumeSource, Volume, VolumeProjection,
+    DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, NFSVolumeSource, PodSpec,
+    ProjectedVolumeSource, Volume, VolumeProjection,
 };
 
 use super::env::{FILE_FIELDS, validate_field, validate_resource};
@@ -141,16 +142,7 @@ fn validate_plain(volume: &Volume, path: &Path, errors: &mut ErrorList) {
         );
     }
     if let Some(host) = &volume.host_path {
-        let path = path.child("hostPath");
-        if host.path.is_empty() {
-            errors.required(path.child("path"), "");
-        } else if host.path.split('/').any(|part| part == "..") {
-            errors.invalid(path.child("path"), &host.path, "must not contain '..'");
-        }
-        let kind = host.type_.as_deref().unwrap_or_default();
-        if !HOST_PATH_TYPES.contains(&kind) {
-            errors.not_supported(path.child("type"), kind, &HOST_PATH_TYPES);
-        }
+        validate_host_path(host, &path.child("hostPath"), errors);
     }
     if let Some(claim) = &volume.persistent_volume_claim
         && claim.claim_name.is_empty()
@@ -163,15 +155,7 @@ fn validate_plain(volume: &Volume, path: &Path, errors: &mut ErrorList) {
         errors.required(path.child("ephemeral").child("volumeClaimTemplate"), "");
     }
     if let Some(nfs) = &volume.nfs {
-        let path = path.child("nfs");
-        if nfs.server.is_empty() {
-            errors.required(path.child("server"), "");
-        }
-        if nfs.path.is_empty() {
-            errors.required(path.child("path"), "");
-        } else if !nfs.path.starts_with('/') {
-            errors.invalid(path.child("path"), &nfs.path, "must be an absolute path");
-        }
+        validate_nfs(nfs, &path.child("nfs"), errors);
     }
     if let Some(csi) = &volume.csi
         && csi.driver.is_empty()
@@ -182,6 +166,35 @@ fn validate_plain(volume: &Volume, path: &Path, errors: &mut ErrorList) {
         && image.reference.as_deref().is_none_or(str::is_empty)
     {
         errors.required(path.child("image").child("reference"), "");
+    }
+}
+
+/// A path of the node.
+pub(in crate::kinds) fn validate_host_path(
+    host: &HostPathVolumeSource,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    if host.path.is_empty() {
+        errors.required(path.child("path"), "");
+    } else if host.path.split('/').any(|part| part == "..") {
+        errors.invalid(path.child("path"), &host.path, "must not contain '..'");
+    }
+    let kind = host.type_.as_deref().unwrap_or_default();
+    if !HOST_PATH_TYPES.contains(&kind) {
+        errors.not_supported(path.child("type"), kind, &HOST_PATH_TYPES);
+    }
+}
+
+/// A path of a server of files.
+pub(in crate::kinds) fn validate_nfs(nfs: &NFSVolumeSource, path: &Path, errors: &mut ErrorList) {
+    if nfs.server.is_empty() {
+        errors.required(path.child("server"), "");
+    }
+    if nfs.path.is_empty() {
+        errors.required(path.child("path"), "");
+    } else if !nfs.path.starts_with('/') {
+        errors.invalid(path.child("path"), &nfs.path, "must be an absolute path");
     }
 }
 

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 
 use euston_api::field::Path;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, WindowsSecurityContextOptions};
 
 use super::text;
+
+const NO_DEVICES: &str = "a sandbox has no devices";
 
 /// Sentences for the client, each with the path of the field.
 pub(in super::super) fn pod_warnings(spec: &PodSpec, path: &Path) -> Vec<String> {
@@ -79,11 +81,33 @@ fn without_effect(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
             no_effect(&path.child(field), why, warnings);
         }
     }
-    if let Some(context) = &spec.security_context
-        && context.sysctls.as_ref().is_some_and(|s| !s.is_empty())
-    {
-        let path = path.child("securityContext").child("sysctls");
-        no_effect(&path, "there is no kernel of its own to set up", warnings);
+    if let Some(context) = &spec.security_context {
+        let path = path.child("securityContext");
+        if context.sysctls.as_ref().is_some_and(|s| !s.is_empty()) {
+            let why = "there is no kernel of its own to set up";
+            no_effect(&path.child("sysctls"), why, warnings);
+        }
+        let windows = context.windows_options.as_ref();
+        on_the_host(windows, &path, warnings);
+    }
+    if spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()) {
+        no_effect(&path.child("resourceClaims"), NO_DEVICES, warnings);
+    }
+}
+
+/// A container of Windows that is none.
+fn on_the_host(
+    windows: Option<&WindowsSecurityContextOptions>,
+    path: &Path,
+    warnings: &mut Vec<String>,
+) {
+    if windows.is_some_and(|w| w.host_process == Some(true)) {
+        let path = path.child("windowsOptions").child("hostProcess");
+        no_effect(
+            &path,
+            "it is a sandbox and not a process of the node",
+            warnings,
+        );
     }
 }
 
@@ -94,6 +118,11 @@ fn container_warnings(container: &Container, path: &Path, warnings: &mut Vec<Str
             let why = "a sandbox never has more rights than the node grants it";
             no_effect(&path.child("privileged"), why, warnings);
         }
+        if context.proc_mount.as_deref() == Some("Unmasked") {
+            let why = "a sandbox has no /proc";
+            no_effect(&path.child("procMount"), why, warnings);
+        }
+        on_the_host(context.windows_options.as_ref(), &path, warnings);
         let capabilities = context.capabilities.as_ref();
         if capabilities.is_some_and(|c| c.add.as_ref().is_some_and(|add| !add.is_empty())) {
             let why = "a sandbox has no Linux capabilities";
@@ -105,11 +134,7 @@ fn container_warnings(container: &Container, path: &Path, warnings: &mut Vec<Str
         .as_ref()
         .is_some_and(|d| !d.is_empty())
     {
-        no_effect(
-            &path.child("volumeDevices"),
-            "a sandbox has no devices",
-            warnings,
-        );
+        no_effect(&path.child("volumeDevices"), NO_DEVICES, warnings);
     }
     for (index, port) in container.ports.iter().flatten().enumerate() {
         if text(&port.host_ip).is_some() && port.host_port.unwrap_or_default() == 0 {

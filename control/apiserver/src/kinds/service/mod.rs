@@ -14,6 +14,8 @@ use serde_json::Value;
 use super::pod_spec::TCP;
 use crate::registry::strategy::{AGE, Column, Fields, NAME, Strategy};
 
+pub(super) use validation::validate_load_balancer_point;
+
 pub(super) const CLUSTER_IP: &str = "ClusterIP";
 pub(super) const NODE_PORT: &str = "NodePort";
 pub(super) const LOAD_BALANCER: &str = "LoadBalancer";

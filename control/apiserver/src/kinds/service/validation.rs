@@ -70,19 +70,31 @@ pub(super) fn validate_status(service: &Service) -> ErrorList {
         .flat_map(|b| b.ingress.iter().flatten());
     let path = Path::new("status").child("loadBalancer").child("ingress");
     for (index, entry) in ingress.enumerate() {
+        let part = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
+        let (ip, name) = (part(&entry.ip), part(&entry.hostname));
         let path = path.index(index);
-        if let Some(ip) = entry.ip.as_deref().filter(|ip| !ip.is_empty()) {
-            errors.invalid_each(&path.child("ip"), ip, names::ip_address(ip));
-        }
-        if let Some(name) = entry.hostname.as_deref().filter(|n| !n.is_empty()) {
-            let path = path.child("hostname");
-            errors.invalid_each(&path, name, names::dns1123_subdomain(name));
-            if name.parse::<IpAddr>().is_ok() {
-                errors.invalid(path, name, "must be a DNS name, not an IP address");
-            }
-        }
+        validate_load_balancer_point(ip.as_deref(), name.as_deref(), &path, &mut errors);
     }
     errors
+}
+
+/// Where a load balancer listens: an address or a name.
+pub(in crate::kinds) fn validate_load_balancer_point(
+    ip: Option<&str>,
+    name: Option<&str>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    if let Some(ip) = ip {
+        errors.invalid_each(&path.child("ip"), ip, names::ip_address(ip));
+    }
+    if let Some(name) = name {
+        let path = path.child("hostname");
+        errors.invalid_each(&path, name, names::dns1123_subdomain(name));
+        if name.parse::<IpAddr>().is_ok() {
+            errors.invalid(path, name, "must be a DNS name, not an IP address");
+        }
+    }
 }
 
 fn validate_type(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
