@@ -206,6 +206,11 @@ impl ErrorList {
         self.push(ErrorKind::Invalid, path, Some(show(&value)), detail);
     }
 
+    /// What stands at `path` breaks the rule in `detail`; showing it would not help.
+    pub fn broken(&mut self, path: Path, detail: impl Into<String>) {
+        self.push(ErrorKind::Invalid, path, None, detail);
+    }
+
     /// `value` at `path` is none of `supported`.
     pub fn not_supported(&mut self, path: Path, value: impl serde::Serialize, supported: &[&str]) {
         let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();

@@ -32,6 +32,14 @@ pub fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<i32> {
     }
 }
 
+/// True for `0` and `0%`.
+pub fn is_zero(value: &IntOrString) -> bool {
+    match value {
+        IntOrString::Int(number) => *number == 0,
+        IntOrString::String(text) => percent(text) == Some(0),
+    }
+}
+
 /// Adds an error unless `value` is a number of at least 0 or a percentage.
 pub fn validate_non_negative(value: &IntOrString, path: &Path, errors: &mut ErrorList) {
     match value {

@@ -1,6 +1,7 @@
 //! Vocabulary shared by the control plane and the nodes: field errors, names,
 //! quantities, selectors, well-known labels. No I/O of any kind.
 
+pub mod cron;
 pub mod field;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -218,6 +218,11 @@ impl ApiError {
         .cause("", message.to_string(), None)
     }
 
+    /// 500 in words of its own, where clients look for them.
+    pub fn failure(message: impl Into<String>) -> Self {
+        Self::new(500, "InternalError", message)
+    }
+
     /// 503: not now; a retry may help.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(503, "ServiceUnavailable", message).retry_after(1)

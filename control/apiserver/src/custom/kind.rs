@@ -93,6 +93,7 @@ fn kind(
         rules: Box::new(rules),
         closed,
         guard: Some(guard.to_owned()),
+        stored_as: None,
         names,
     })
 }

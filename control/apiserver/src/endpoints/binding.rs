@@ -142,7 +142,11 @@ pub async fn finalize(
     write::saved(headers, query, resource, &done)
 }
 
-fn typed<T: 'static>(object: &mut BoxObject) -> Result<&mut T> {
+/// The object of a kind that is of the type `T`.
+///
+/// # Errors
+/// 404 for another kind: the subresource is not for it.
+pub fn typed<T: 'static>(object: &mut BoxObject) -> Result<&mut T> {
     object
         .as_any_mut()
         .downcast_mut::<T>()

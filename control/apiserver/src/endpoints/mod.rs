@@ -6,6 +6,7 @@ mod binding;
 mod body;
 mod discovery;
 mod documents;
+mod eviction;
 mod list;
 mod log;
 mod negotiate;
@@ -375,26 +376,22 @@ impl Call<'_> {
             ..
         } = self;
         let registry = &api.registry;
-        let part = if self.sub == Some(Subresource::Status) {
-            Part::Status
-        } else {
-            Part::Main
-        };
+        let part = Part::at(self.sub);
         match (self.verb, self.sub) {
-            ("get", None | Some(Subresource::Status)) => {
+            ("get", sub) if sub.is_none_or(Subresource::is_part) => {
                 api.get(resource, key, headers, query).await
             }
-            ("update", None | Some(Subresource::Status)) => {
+            ("update", sub) if sub.is_none_or(Subresource::is_part) => {
                 write::replace(registry, resource, key, part, headers, query, body).await
             }
-            ("patch", None | Some(Subresource::Status)) if apply::is_apply(headers) => {
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) && apply::is_apply(headers) => {
                 let may_create = self.may_create;
                 apply::apply(
                     registry, resource, key, part, headers, query, body, may_create,
                 )
                 .await
             }
-            ("patch", None | Some(Subresource::Status)) => {
+            ("patch", sub) if sub.is_none_or(Subresource::is_part) => {
                 patch::patch(registry, resource, key, part, headers, query, body).await
             }
             ("delete", None) => write::delete(registry, resource, key, headers, query, body).await,
@@ -404,6 +401,9 @@ impl Call<'_> {
             }
             ("create", Some(Subresource::Binding)) => {
                 binding::bind(registry, resource, key, headers, query, body).await
+            }
+            ("create", Some(Subresource::Eviction)) => {
+                eviction::evict(registry, resource, key, headers, query, body).await
             }
             ("update", Some(Subresource::Finalize)) => {
                 binding::finalize(registry, resource, key, headers, query, body).await

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// What stands where there is nothing to show.
 pub(super) const NONE: &str = "<none>";
+/// What stands where nothing is set.
+pub(super) const UNSET: &str = "<unset>";
 
 pub(super) fn name(meta: &ObjectMeta) -> Value {
     meta.name.as_deref().unwrap_or_default().into()
@@ -30,10 +32,20 @@ pub(super) fn or_unknown(text: &str) -> Value {
     if text.is_empty() { time::UNKNOWN } else { text }.into()
 }
 
+/// `True`, `False` or `<unset>`.
+pub(super) fn truth(value: Option<bool>) -> Value {
+    match value {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => UNSET,
+    }
+    .into()
+}
+
 /// The first `max` entries, and how many more there are; `<unset>` if there are none.
 pub(super) fn list_with_more(entries: &[String], max: usize) -> String {
     if entries.is_empty() {
-        return "<unset>".to_owned();
+        return UNSET.to_owned();
     }
     let shown = entries[..entries.len().min(max)].join(",");
     match entries.len().saturating_sub(max) {

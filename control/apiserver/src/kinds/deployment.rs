@@ -1,14 +1,14 @@
 //! Deployment: a template, and how to get from one version of it to the next.
 
 use euston_api::field::{ErrorList, Path};
-use euston_api::int_or_percent::{percent, validate_at_most_all, validate_non_negative};
+use euston_api::int_or_percent::{is_zero, validate_at_most_all, validate_non_negative};
 use euston_api::selector::format_label_selector;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy as Rollout};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{cells, pod_spec, workload};
+use super::{cells, workload};
 use crate::registry::strategy::{AGE, Column, NAME, Scale, Strategy};
 
 const ROLLING_UPDATE: &str = "RollingUpdate";
@@ -56,7 +56,8 @@ impl Strategy for DeploymentStrategy {
         );
         let template = Some(&spec.template);
         workload::validate_selector(&spec.selector, template, "deployment", &path, &mut errors);
-        workload::validate_template(&spec.template, &path.child("template"), &mut errors);
+        let here = path.child("template");
+        workload::validate_template(&spec.template, "ReplicaSet", &here, &mut errors);
         if let Some(rollout) = &spec.strategy {
             validate_rollout(rollout, &path.child("strategy"), &mut errors);
         }
@@ -95,9 +96,7 @@ impl Strategy for DeploymentStrategy {
         let mut errors = ErrorList::new();
         let default = DeploymentStatus::default();
         let status = new.status.as_ref().unwrap_or(&default);
-        if let Some(generation) = status.observed_generation {
-            errors.non_negative(Path::new("status").child("observedGeneration"), generation);
-        }
+        workload::validate_observed_generation(status.observed_generation, &mut errors);
         workload::validate_counts(
             &[
                 ("replicas", status.replicas),
@@ -117,12 +116,7 @@ impl Strategy for DeploymentStrategy {
             &mut errors,
         );
         let collisions = |d: &Deployment| d.status.as_ref().and_then(|s| s.collision_count);
-        if let Some(was) = collisions(old)
-            && collisions(new).is_none_or(|is| is < was)
-        {
-            let path = Path::new("status").child("collisionCount");
-            errors.invalid(path, collisions(new), "cannot be decremented");
-        }
+        workload::validate_collisions(collisions(new), collisions(old), &mut errors);
         errors
     }
 
@@ -136,10 +130,7 @@ impl Strategy for DeploymentStrategy {
     }
 
     fn warnings(&self, deployment: &Deployment) -> Vec<String> {
-        let path = Path::new("spec").child("template").child("spec");
-        let spec = &deployment.spec.template.spec;
-        spec.as_ref()
-            .map_or_else(Vec::new, |s| pod_spec::pod_warnings(s, &path))
+        workload::template_warnings(Some(&deployment.spec.template), &Path::new("spec"))
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -171,13 +162,7 @@ impl Strategy for DeploymentStrategy {
         let spec = &deployment.spec;
         let status = deployment.status.as_ref().unwrap_or(&default);
         let ready = status.ready_replicas.unwrap_or_default();
-        let containers = spec
-            .template
-            .spec
-            .as_ref()
-            .map(|s| s.containers.as_slice())
-            .unwrap_or_default();
-        let [names, images] = cells::containers(containers);
+        let [names, images] = cells::containers(workload::containers(Some(&spec.template)));
         vec![
             cells::name(&deployment.metadata),
             format!("{ready}/{}", spec.replicas.unwrap_or_default()).into(),
@@ -235,13 +220,6 @@ fn validate_rollout(rollout: &Rollout, path: &Path, errors: &mut ErrorList) {
             validate_at_most_all(unavailable, &path.child("maxUnavailable"), errors);
         }
         other => errors.not_supported(path.child("type"), other, &[RECREATE, ROLLING_UPDATE]),
-    }
-}
-
-fn is_zero(value: &IntOrString) -> bool {
-    match value {
-        IntOrString::Int(number) => *number == 0,
-        IntOrString::String(text) => percent(text) == Some(0),
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use serde_json::Value;
 
-use super::{cells, pod_spec, workload};
+use super::{cells, workload};
 use crate::registry::strategy::{AGE, Column, NAME, Scale, Strategy};
 
 /// The rules of ReplicaSets.
@@ -42,7 +42,8 @@ impl Strategy for ReplicaSetStrategy {
         match template {
             None => errors.required(path.child("template"), ""),
             Some(template) => {
-                workload::validate_template(template, &path.child("template"), &mut errors);
+                let path = path.child("template");
+                workload::validate_template(template, "ReplicaSet", &path, &mut errors);
             }
         }
         errors
@@ -67,9 +68,7 @@ impl Strategy for ReplicaSetStrategy {
         let mut errors = ErrorList::new();
         let default = ReplicaSetStatus::default();
         let status = new.status.as_ref().unwrap_or(&default);
-        if let Some(generation) = status.observed_generation {
-            errors.non_negative(Path::new("status").child("observedGeneration"), generation);
-        }
+        workload::validate_observed_generation(status.observed_generation, &mut errors);
         workload::validate_counts(
             &[
                 ("replicas", Some(status.replicas)),
@@ -98,10 +97,7 @@ impl Strategy for ReplicaSetStrategy {
     }
 
     fn warnings(&self, set: &ReplicaSet) -> Vec<String> {
-        let template = set.spec.template.as_ref();
-        let path = Path::new("spec").child("template").child("spec");
-        let spec = template.and_then(|t| t.spec.as_ref());
-        spec.map_or_else(Vec::new, |spec| pod_spec::pod_warnings(spec, &path))
+        workload::template_warnings(set.spec.template.as_ref(), &Path::new("spec"))
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -126,11 +122,7 @@ impl Strategy for ReplicaSetStrategy {
         let default = ReplicaSetStatus::default();
         let spec = &set.spec;
         let status = set.status.as_ref().unwrap_or(&default);
-        let template = spec.template.as_ref().and_then(|t| t.spec.as_ref());
-        let containers = template
-            .map(|s| s.containers.as_slice())
-            .unwrap_or_default();
-        let [names, images] = cells::containers(containers);
+        let [names, images] = cells::containers(workload::containers(spec.template.as_ref()));
         vec![
             cells::name(&set.metadata),
             spec.replicas.unwrap_or_default().into(),

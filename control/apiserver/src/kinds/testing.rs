@@ -33,7 +33,9 @@ pub(super) fn created<S: Strategy>(strategy: &S, value: &Value) -> S::Object {
 /// the expected text, in order.
 pub(super) fn check_create<S: Strategy>(strategy: &S, value: &Value, expected: &[&str]) {
     let object = created(strategy, value);
-    compare(value, &strategy.validate(&object), expected);
+    let mut errors = strategy.validate(&object);
+    errors.extend(strategy.validate_create(&object));
+    compare(value, &errors, expected);
 
     let mut again = object.clone();
     strategy.default(&mut again);
@@ -54,6 +56,17 @@ pub(super) fn check_update<S: Strategy>(strategy: &S, old: &Value, new: &Value, 
     let mut errors = strategy.validate(&updated);
     errors.extend(strategy.validate_update(&updated, &old));
     compare(new, &errors, expected);
+}
+
+/// Writes the status of `new` to `old` and compares everything wrong with it.
+pub(super) fn check_status<S: Strategy>(strategy: &S, old: &Value, new: &Value, expected: &[&str]) {
+    let (old, mut updated): (S::Object, S::Object) = (object(old), object(new));
+    strategy.prepare_for_status_update(&mut updated, &old);
+    compare(
+        new,
+        &strategy.validate_status_update(&updated, &old),
+        expected,
+    );
 }
 
 pub(super) fn compare(value: &Value, errors: &ErrorList, expected: &[&str]) {

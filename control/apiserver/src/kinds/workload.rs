@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use euston_api::field::{ErrorList, Path};
 use euston_api::selector::{self, LabelSelector};
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as ApiSelector;
 
 use super::pod_spec;
@@ -54,8 +54,13 @@ pub(super) fn validate_selector(
     }
 }
 
-/// A template whose pods are kept running.
-pub(super) fn validate_template(template: &PodTemplateSpec, path: &Path, errors: &mut ErrorList) {
+/// A template whose pods are kept running by an `owner`, which is for a sentence.
+pub(super) fn validate_template(
+    template: &PodTemplateSpec,
+    owner: &str,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     pod_spec::validate_template(template, path, errors);
     let default = PodSpec::default();
     let spec = template.spec.as_ref().unwrap_or(&default);
@@ -66,7 +71,7 @@ pub(super) fn validate_template(template: &PodTemplateSpec, path: &Path, errors:
         errors.not_supported(path.child("restartPolicy"), policy, &["Always"]);
     }
     if spec.active_deadline_seconds.is_some() {
-        let rule = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        let rule = format!("activeDeadlineSeconds in {owner} is not Supported");
         errors.forbidden(path.child("activeDeadlineSeconds"), rule);
     }
 }
@@ -94,6 +99,36 @@ pub(super) fn validate_counts(
             errors.invalid(path.child(part), count(part), rule);
         }
     }
+}
+
+/// How often names of a controller's own objects collided is only ever counted up.
+pub(super) fn validate_collisions(new: Option<i32>, old: Option<i32>, errors: &mut ErrorList) {
+    if let Some(was) = old
+        && new.is_none_or(|is| is < was)
+    {
+        let path = Path::new("status").child("collisionCount");
+        errors.invalid(path, new.unwrap_or_default(), "cannot be decremented");
+    }
+}
+
+/// Which generation a status was written for.
+pub(super) fn validate_observed_generation(generation: Option<i64>, errors: &mut ErrorList) {
+    let path = Path::new("status").child("observedGeneration");
+    errors.non_negative(path, generation.unwrap_or_default());
+}
+
+/// What the client should know of a template.
+pub(super) fn template_warnings(template: Option<&PodTemplateSpec>, path: &Path) -> Vec<String> {
+    let spec = template.and_then(|t| t.spec.as_ref());
+    spec.map_or_else(Vec::new, |spec| {
+        pod_spec::pod_warnings(spec, &path.child("template").child("spec"))
+    })
+}
+
+/// The containers of a template.
+pub(super) fn containers(template: Option<&PodTemplateSpec>) -> &[Container] {
+    let spec = template.and_then(|t| t.spec.as_ref());
+    spec.map(|s| s.containers.as_slice()).unwrap_or_default()
 }
 
 /// The selector as the scale subresource and tables tell it.

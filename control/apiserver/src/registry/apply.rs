@@ -66,7 +66,7 @@ impl Registry {
             }
             let config = self.config(resource, part, options, application)?;
             let applied = euston_fields::apply(
-                resource.kind.rules.type_schema(),
+                resource.kind.rules.shown_schema(),
                 None,
                 Managed::default(),
                 &config,
@@ -116,7 +116,7 @@ impl Registry {
         let managed = ownership::read(kind, parts.owners);
         let config = self.config(resource, part, options, application)?;
         let applied = euston_fields::apply(
-            kind.rules.type_schema(),
+            kind.rules.shown_schema(),
             Some(&live),
             managed,
             &config,

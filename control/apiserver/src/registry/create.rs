@@ -73,6 +73,7 @@ impl Registry {
         let mut reserved = self.admission.reserve(object.as_mut(), None, &mut errors);
         errors.extend(metadata::validate(resource, object.meta()));
         errors.extend(rules.validate(object.as_ref()));
+        errors.extend(rules.validate_create(object.as_ref()));
         metadata::refuse(
             resource,
             object.meta().name.as_deref().unwrap_or_default(),
@@ -134,7 +135,10 @@ impl Registry {
                 return Err(ApiError::no_such_path());
             }
             match &base {
-                Some(base) => object.meta_mut().name = Some(metadata::generated_name(base)),
+                Some(base) => {
+                    object.meta_mut().name = Some(metadata::generated_name(base));
+                    rules.renamed(object.as_mut(), &name);
+                }
                 None if resource.cache.get(&key).is_some() => {
                     return Err(self.exists(resource, &name));
                 }

@@ -59,7 +59,13 @@ impl Registry {
                 .unwrap_or(0)
                 .max(0);
             let first = old.meta().deletion_timestamp.is_none();
-            mark(new.meta_mut(), grace, deletion.propagation, metadata::now());
+            let propagation = deletion.propagation.or_else(|| {
+                let rules = &resource.kind.rules;
+                rules
+                    .default_propagation()
+                    .filter(|_| first && !says_what_becomes_of_dependents(old.meta()))
+            });
+            mark(new.meta_mut(), grace, propagation, metadata::now());
             if first {
                 resource.kind.rules.mark_terminating(new.as_mut());
                 if let Some(generation) = new.meta().generation {
@@ -95,6 +101,12 @@ impl Registry {
         }
         Err(resource.stale(name_of(key)))
     }
+}
+
+/// True if a finalizer says what becomes of the object's dependents.
+fn says_what_becomes_of_dependents(meta: &ObjectMeta) -> bool {
+    let mut finalizers = meta.finalizers.iter().flatten();
+    finalizers.any(|f| f == FINALIZER_ORPHAN || f == FINALIZER_FOREGROUND)
 }
 
 /// Marks an object as terminating with `grace` seconds. Grace already given is only

@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
+use super::options::Propagation;
 use super::strategy::{ColumnOf, Scale, Strategy};
+use super::version::{Form, TypedForm, Version};
 use crate::schema::ownership::Builtin;
-use crate::schema::types;
-use crate::storage::split;
+use crate::schema::{TypeId, types};
+use crate::storage::{join, split};
 
 /// What hangs below an object's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,12 @@ pub enum Subresource {
     Log,
     /// `finalize`: a namespace's own finalizers.
     Finalize,
+    /// `eviction`: a deletion that budgets may refuse.
+    Eviction,
+    /// `ephemeralcontainers`: containers added to a running pod.
+    EphemeralContainers,
+    /// `resize`: the resources of a running pod.
+    Resize,
 }
 
 impl Subresource {
@@ -40,14 +48,20 @@ impl Subresource {
             Subresource::Binding => "binding",
             Subresource::Log => "log",
             Subresource::Finalize => "finalize",
+            Subresource::Eviction => "eviction",
+            Subresource::EphemeralContainers => "ephemeralcontainers",
+            Subresource::Resize => "resize",
         }
     }
 
     /// The verbs it answers, as discovery lists them.
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
-            Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
-            Subresource::Binding => &["create"],
+            Subresource::Status
+            | Subresource::Scale
+            | Subresource::EphemeralContainers
+            | Subresource::Resize => &["get", "patch", "update"],
+            Subresource::Binding | Subresource::Eviction => &["create"],
             Subresource::Log => &["get"],
             Subresource::Finalize => &["update"],
         }
@@ -58,8 +72,17 @@ impl Subresource {
         match self {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
+            Subresource::Eviction => Some(("policy", "v1", "Eviction")),
             _ => None,
         }
+    }
+
+    /// True if it is the object itself, of which a client may write a part only.
+    pub fn is_part(self) -> bool {
+        matches!(
+            self,
+            Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize
+        )
     }
 }
 
@@ -125,6 +148,8 @@ pub type FieldValues = Vec<(Cow<'static, str>, String)>;
 pub struct Kind {
     /// How it is called.
     pub names: Names,
+    /// Group and plural of the row that stores its objects, if that is another group's.
+    pub stored_as: Option<(String, String)>,
     /// What hangs below it.
     pub subresources: Vec<Subresource>,
     /// True if PUT of an absent object creates it.
@@ -155,33 +180,68 @@ impl Kind {
         S: Strategy,
         S::Object: k8s_openapi::Resource + schemars::JsonSchema,
     {
-        use k8s_openapi::Resource;
-        let names = Names {
-            group: <S::Object as Resource>::GROUP.to_owned(),
-            version: <S::Object as Resource>::VERSION.to_owned(),
-            kind: <S::Object as Resource>::KIND.to_owned(),
-            list_kind: format!("{}List", <S::Object as Resource>::KIND),
-            plural: <S::Object as Resource>::URL_PATH_SEGMENT.to_owned(),
-            singular: singular.to_owned(),
-            short: Vec::new(),
-            categories: Vec::new(),
-            namespaced,
+        let rules = Typed {
+            strategy,
+            schema: Builtin(type_of::<S::Object>()),
+            form: None,
         };
+        Kind::of::<S::Object>(singular, namespaced, Box::new(rules))
+    }
+
+    /// A row that shows, in another version or group, the objects that the row of the
+    /// type `V::Stored` stores. `strategy` is the stored type's; it may be stricter here.
+    pub fn version<S, V>(strategy: S, version: V, singular: &str, namespaced: bool) -> Self
+    where
+        S: Strategy<Object = V::Stored>,
+        V: Version,
+        V::Object: k8s_openapi::Resource + schemars::JsonSchema,
+        V::Stored: k8s_openapi::Resource,
+    {
+        use k8s_openapi::Resource;
+        let schema = Builtin(type_of::<V::Object>());
+        let rules = Typed {
+            strategy,
+            schema: Builtin(type_of::<V::Stored>()),
+            form: Some(Box::new(TypedForm { version, schema })),
+        };
+        let mut kind = Kind::of::<V::Object>(singular, namespaced, Box::new(rules));
+        let group = <V::Stored as Resource>::GROUP.to_owned();
+        let plural = <V::Stored as Resource>::URL_PATH_SEGMENT.to_owned();
+        kind.stored_as = Some((group, plural));
+        kind
+    }
+
+    fn of<T>(singular: &str, namespaced: bool, rules: Box<dyn Rules>) -> Self
+    where
+        T: k8s_openapi::Resource + schemars::JsonSchema,
+    {
         Kind {
-            names,
+            names: Names {
+                group: T::GROUP.to_owned(),
+                version: T::VERSION.to_owned(),
+                kind: T::KIND.to_owned(),
+                list_kind: format!("{}List", T::KIND),
+                plural: T::URL_PATH_SEGMENT.to_owned(),
+                singular: singular.to_owned(),
+                short: Vec::new(),
+                categories: Vec::new(),
+                namespaced,
+            },
+            stored_as: None,
             subresources: Vec::new(),
             create_on_update: false,
-            schema: Arc::new(|generator| generator.subschema_for::<S::Object>()),
+            schema: Arc::new(|generator| generator.subschema_for::<T>()),
             closed: None,
             guard: None,
-            rules: Box::new(Typed {
-                strategy,
-                schema: Builtin(types().lookup_gvk(
-                    <S::Object as Resource>::GROUP,
-                    <S::Object as Resource>::VERSION,
-                    <S::Object as Resource>::KIND,
-                )),
-            }),
+            rules,
+        }
+    }
+
+    /// Group and plural that its objects are stored under: usually its own.
+    pub fn stored_as(&self) -> (&str, &str) {
+        match &self.stored_as {
+            Some((group, plural)) => (group, plural),
+            None => (&self.names.group, &self.names.plural),
         }
     }
 
@@ -228,6 +288,10 @@ impl Kind {
     }
 }
 
+fn type_of<T: k8s_openapi::Resource>() -> Option<TypeId> {
+    types().lookup_gvk(T::GROUP, T::VERSION, T::KIND)
+}
+
 /// A [`Strategy`] with its type forgotten; see there for what the methods mean.
 #[allow(missing_docs)] // each mirrors the Strategy method of its name
 pub trait Rules: Send + Sync {
@@ -236,6 +300,10 @@ pub trait Rules: Send + Sync {
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject>;
     /// What server-side apply has to know about the type.
     fn type_schema(&self) -> &dyn euston_fields::Schema;
+    /// The same about the type as clients see it, where that is another.
+    fn shown_schema(&self) -> &dyn euston_fields::Schema {
+        self.type_schema()
+    }
     /// Where the replicas are that the scale subresource sets, as a path with dots.
     fn replicas_path(&self) -> &str {
         "spec.replicas"
@@ -244,6 +312,9 @@ pub trait Rules: Send + Sync {
     fn default(&self, object: &mut dyn AnyObject);
     fn prepare_for_create(&self, object: &mut dyn AnyObject);
     fn validate(&self, object: &dyn AnyObject) -> ErrorList;
+    fn validate_create(&self, _object: &dyn AnyObject) -> ErrorList {
+        ErrorList::new()
+    }
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
     /// Everything wrong with an update, the object by itself included.
@@ -254,6 +325,25 @@ pub trait Rules: Send + Sync {
     }
     fn prepare_for_status_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> ErrorList;
+    fn prepare_for_part_update(
+        &self,
+        _part: Subresource,
+        _new: &mut dyn AnyObject,
+        _old: &dyn AnyObject,
+    ) {
+    }
+    fn validate_part_update(
+        &self,
+        _part: Subresource,
+        _new: &dyn AnyObject,
+        _old: &dyn AnyObject,
+    ) -> ErrorList {
+        ErrorList::new()
+    }
+    fn renamed(&self, _object: &mut dyn AnyObject, _before: &str) {}
+    fn default_propagation(&self) -> Option<Propagation> {
+        None
+    }
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool;
     fn has_generation(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
@@ -283,10 +373,12 @@ pub trait Rules: Send + Sync {
     }
 }
 
-struct Typed<S> {
+struct Typed<S: Strategy> {
     strategy: S,
     /// The object's row in the table of types.
     schema: Builtin,
+    /// How objects look here, if that is not as they are stored.
+    form: Option<Box<dyn Form<S::Object>>>,
 }
 
 impl<S: Strategy> Typed<S> {
@@ -308,17 +400,39 @@ impl<S: Strategy> Typed<S> {
 
 impl<S: Strategy> Rules for Typed<S> {
     fn decode(&self, json: &[u8]) -> Result<(BoxObject, Findings), String> {
+        if let Some(form) = &self.form {
+            return form.decode(json);
+        }
         let (object, findings) = decode::decode::<S::Object>(json, self.schema.0)?;
         Ok((Box::new(object), findings))
     }
 
     fn decode_stored(&self, json: &[u8]) -> serde_json::Result<BoxObject> {
         let lean = split(json).lean;
-        Ok(Box::new(serde_json::from_slice::<S::Object>(&lean)?))
+        match &self.form {
+            Some(form) => form.decode_shown(&lean),
+            None => Ok(Box::new(serde_json::from_slice::<S::Object>(&lean)?)),
+        }
     }
 
     fn type_schema(&self) -> &dyn euston_fields::Schema {
         &self.schema
+    }
+
+    fn shown_schema(&self) -> &dyn euston_fields::Schema {
+        match &self.form {
+            Some(form) => form.schema(),
+            None => &self.schema,
+        }
+    }
+
+    fn present(&self, stored: &Bytes) -> Option<Bytes> {
+        let parts = split(stored);
+        let shown = self.form.as_ref()?.show(&parts.lean);
+        if let Err(error) = &shown {
+            tracing::error!(%error, "a stored object cannot be shown in another version");
+        }
+        Some(join(shown.ok()?, parts.owners).into())
     }
 
     fn name_rule(&self) -> NameRule {
@@ -335,6 +449,10 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn validate(&self, object: &dyn AnyObject) -> ErrorList {
         self.strategy.validate(self.of(object))
+    }
+
+    fn validate_create(&self, object: &dyn AnyObject) -> ErrorList {
+        self.strategy.validate_create(self.of(object))
     }
 
     fn prepare_for_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject) {
@@ -356,6 +474,34 @@ impl<S: Strategy> Rules for Typed<S> {
             .validate_status_update(self.of(new), self.of(old))
     }
 
+    fn prepare_for_part_update(
+        &self,
+        part: Subresource,
+        new: &mut dyn AnyObject,
+        old: &dyn AnyObject,
+    ) {
+        self.strategy
+            .prepare_for_part_update(part, self.of_mut(new), self.of(old));
+    }
+
+    fn validate_part_update(
+        &self,
+        part: Subresource,
+        new: &dyn AnyObject,
+        old: &dyn AnyObject,
+    ) -> ErrorList {
+        self.strategy
+            .validate_part_update(part, self.of(new), self.of(old))
+    }
+
+    fn renamed(&self, object: &mut dyn AnyObject, before: &str) {
+        self.strategy.renamed(self.of_mut(object), before);
+    }
+
+    fn default_propagation(&self) -> Option<Propagation> {
+        self.strategy.default_propagation()
+    }
+
     fn bumps_generation(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> bool {
         self.strategy.bumps_generation(self.of(new), self.of(old))
     }
@@ -370,11 +516,23 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn fields(&self, object: &dyn AnyObject) -> FieldValues {
         let fields = self.strategy.fields(self.of(object)).into_iter();
-        fields.map(|(l, v)| (Cow::Borrowed(l), v)).collect()
+        let renamed = self.form.as_ref().and_then(|f| f.field_labels());
+        match renamed {
+            None => fields.map(|(l, v)| (Cow::Borrowed(l), v)).collect(),
+            Some(names) => fields
+                .filter_map(|(label, value)| {
+                    let (here, _) = names.iter().find(|(_, stored)| *stored == label)?;
+                    Some((Cow::Borrowed(*here), value))
+                })
+                .collect(),
+        }
     }
 
     fn field_labels(&self) -> Vec<&str> {
-        self.strategy.field_labels().to_vec()
+        match self.form.as_ref().and_then(|f| f.field_labels()) {
+            Some(names) => names.iter().map(|(here, _)| *here).collect(),
+            None => self.strategy.field_labels().to_vec(),
+        }
     }
 
     fn grace_period_seconds(&self, object: &dyn AnyObject, asked: Option<i64>) -> Option<i64> {

@@ -12,6 +12,7 @@ pub mod object;
 pub mod options;
 pub mod strategy;
 pub mod table;
+pub mod version;
 
 mod apply;
 mod create;

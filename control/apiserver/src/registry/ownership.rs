@@ -65,6 +65,7 @@ pub(super) fn asked(meta: &mut ObjectMeta) -> Result<Asked> {
 pub(super) fn through(part: Part, options: &WriteOptions) -> &'static str {
     match part {
         Part::Status => Subresource::Status.name(),
+        Part::Of(subresource) => subresource.name(),
         Part::Main | Part::Computed => options.subresource,
     }
 }

@@ -8,6 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::kind::Subresource;
+use super::options::Propagation;
+
 /// A typed API object with ordinary metadata.
 pub trait Object:
     k8s_openapi::Metadata<Ty = ObjectMeta>
@@ -100,11 +103,13 @@ pub type Fields = Vec<(&'static str, String)>;
 /// The rules of one kind. Methods are pure: no I/O, no clock, no randomness.
 ///
 /// Order on create: [`default`](Strategy::default), [`prepare_for_create`](Strategy::prepare_for_create),
-/// [`validate`](Strategy::validate). On update: `default`,
+/// [`validate`](Strategy::validate), [`validate_create`](Strategy::validate_create). On update: `default`,
 /// [`prepare_for_update`](Strategy::prepare_for_update), `validate`,
 /// [`validate_update`](Strategy::validate_update). On a status update:
 /// [`prepare_for_status_update`](Strategy::prepare_for_status_update),
-/// [`validate_status_update`](Strategy::validate_status_update).
+/// [`validate_status_update`](Strategy::validate_status_update). On an update of another part:
+/// [`prepare_for_part_update`](Strategy::prepare_for_part_update), `default`, `validate`,
+/// [`validate_part_update`](Strategy::validate_part_update).
 pub trait Strategy: Send + Sync + 'static {
     /// The type, from `k8s-openapi`.
     type Object: Object;
@@ -123,6 +128,12 @@ pub trait Strategy: Send + Sync + 'static {
     /// Everything wrong with the object by itself, metadata apart.
     fn validate(&self, object: &Self::Object) -> ErrorList;
 
+    /// Everything wrong with a new object that would be let pass in one that is there
+    /// already, after [`validate`](Strategy::validate).
+    fn validate_create(&self, _object: &Self::Object) -> ErrorList {
+        ErrorList::new()
+    }
+
     /// Keeps what an ordinary update may not change (usually the status).
     fn prepare_for_update(&self, _new: &mut Self::Object, _old: &Self::Object) {}
 
@@ -137,6 +148,37 @@ pub trait Strategy: Send + Sync + 'static {
     /// Everything wrong with the new status.
     fn validate_status_update(&self, _new: &Self::Object, _old: &Self::Object) -> ErrorList {
         ErrorList::new()
+    }
+
+    /// Keeps all as it was but what the subresource `part` is for. The metadata is the old
+    /// object's already. Only called for subresources other than the status that
+    /// [are the object](Subresource::is_part).
+    fn prepare_for_part_update(
+        &self,
+        _part: Subresource,
+        _new: &mut Self::Object,
+        _old: &Self::Object,
+    ) {
+    }
+
+    /// Everything wrong with the step from `old` to `new` by way of the subresource `part`.
+    fn validate_part_update(
+        &self,
+        _part: Subresource,
+        _new: &Self::Object,
+        _old: &Self::Object,
+    ) -> ErrorList {
+        ErrorList::new()
+    }
+
+    /// Called when the server has chosen another name than `before`, which was taken, for
+    /// a new object that is otherwise ready to be stored.
+    fn renamed(&self, _object: &mut Self::Object, _before: &str) {}
+
+    /// What a deletion does to dependents if neither the client nor a finalizer says so.
+    /// `None` leaves them to the garbage collector, which deletes them.
+    fn default_propagation(&self) -> Option<Propagation> {
+        None
     }
 
     /// True if the change bumps `metadata.generation` (a changed spec, for most kinds).

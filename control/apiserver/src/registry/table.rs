@@ -17,7 +17,9 @@ use crate::storage::ResourceCache;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
-    use Subresource::{Binding, Finalize, Log, Scale, Status};
+    use Subresource::{
+        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status,
+    };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
             .short(&["ns"])
@@ -28,7 +30,7 @@ pub fn builtin() -> Vec<Kind> {
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
-            .with(&[Status, Binding, Log]),
+            .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
@@ -41,23 +43,25 @@ pub fn builtin() -> Vec<Kind> {
             true,
         )
         .short(&["sa"]),
-        Kind::new(kinds::event::EventStrategy, "event", true)
-            .short(&["ev"])
-            .create_on_update(),
         Kind::new(kinds::lease::LeaseStrategy, "lease", true).create_on_update(),
         Kind::new(
             kinds::endpoint_slice::EndpointSliceStrategy,
             "endpointslice",
             true,
         ),
-        Kind::new(kinds::deployment::DeploymentStrategy, "deployment", true)
-            .short(&["deploy"])
-            .in_all()
-            .with(&[Status, Scale]),
-        Kind::new(kinds::replica_set::ReplicaSetStrategy, "replicaset", true)
-            .short(&["rs"])
-            .in_all()
-            .with(&[Status, Scale]),
+        Kind::new(
+            kinds::replication_controller::ReplicationControllerStrategy,
+            "replicationcontroller",
+            true,
+        )
+        .short(&["rc"])
+        .in_all()
+        .with(&[Status, Scale]),
+        Kind::new(
+            kinds::pod_template::PodTemplateStrategy,
+            "podtemplate",
+            true,
+        ),
         Kind::new(
             kinds::custom_resource_definition::CustomResourceDefinitionStrategy,
             "customresourcedefinition",
@@ -71,9 +75,14 @@ pub fn builtin() -> Vec<Kind> {
     let groups = [
         kinds::admissionregistration::rows,
         kinds::api_service::rows,
+        kinds::apps::rows,
+        kinds::autoscaling::rows,
+        kinds::batch::rows,
+        kinds::event::rows,
         kinds::flowcontrol::rows,
         kinds::limits::rows,
         kinds::networking::rows,
+        kinds::policy::rows,
         kinds::priority_class::rows,
         kinds::resource::rows,
         kinds::runtime_class::rows,

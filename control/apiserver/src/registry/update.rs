@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use euston_api::field::ErrorList;
 
+use super::kind::Subresource;
 use super::object::{AnyObject, BoxObject};
 use super::options::WriteOptions;
 use super::ownership::{self, Owners};
@@ -19,9 +20,23 @@ pub enum Part {
     Main,
     /// The status alone.
     Status,
+    /// Another part, that a subresource is for.
+    Of(Subresource),
     /// What a server-side subresource (binding, finalize) computed: the kind's rules
     /// for ordinary updates do not apply to it.
     Computed,
+}
+
+impl Part {
+    /// What a client writes at an object's own path or at a subresource that
+    /// [is a part of it](Subresource::is_part).
+    pub fn at(sub: Option<Subresource>) -> Self {
+        match sub {
+            None => Part::Main,
+            Some(Subresource::Status) => Part::Status,
+            Some(other) => Part::Of(other),
+        }
+    }
 }
 
 /// What the client believes the object to be.
@@ -44,7 +59,10 @@ impl Precondition {
     }
 
     /// Says how `object` at `revision` differs from what the client believes.
-    pub(super) fn check(
+    ///
+    /// # Errors
+    /// 409 if it does; 400 for a version that is none.
+    pub fn check(
         &self,
         resource: Resource<'_>,
         object: &dyn AnyObject,
@@ -228,6 +246,19 @@ impl Registry {
                 *new.meta_mut() = old.meta().clone();
                 rules.prepare_for_status_update(new.as_mut(), old);
                 errors.extend(rules.validate_status_update(new.as_ref(), old));
+                metadata::refuse(resource, name, &errors)?;
+                return Ok((new, Reservation::none()));
+            }
+            Part::Of(part) => {
+                *new.meta_mut() = old.meta().clone();
+                rules.prepare_for_part_update(part, new.as_mut(), old);
+                rules.default(new.as_mut());
+                if rules.bumps_generation(new.as_ref(), old) {
+                    let generation = old.meta().generation.unwrap_or(0) + 1;
+                    new.meta_mut().generation = Some(generation);
+                }
+                errors.extend(rules.validate(new.as_ref()));
+                errors.extend(rules.validate_part_update(part, new.as_ref(), old));
                 metadata::refuse(resource, name, &errors)?;
                 return Ok((new, Reservation::none()));
             }

@@ -60,12 +60,9 @@ impl ObjectKey {
 
 /// The prefix of all objects of a kind, with a slash at its end.
 pub(crate) fn prefix(kind: &Kind) -> String {
-    let group = if kind.names.group.is_empty() {
-        "core"
-    } else {
-        &kind.names.group
-    };
-    format!("{ROOT}{group}/{}/", kind.names.plural)
+    let (group, plural) = kind.stored_as();
+    let group = if group.is_empty() { "core" } else { group };
+    format!("{ROOT}{group}/{plural}/")
 }
 
 /// A write whose precondition no longer held.

@@ -1,6 +1,7 @@
 //! Pod: containers that run together on one node.
 
 mod admission;
+mod parts;
 mod qos;
 mod table;
 mod update;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use serde_json::Value;
 
 use super::pod_spec;
+use crate::registry::kind::Subresource;
 use crate::registry::strategy::{Column, Fields, Strategy};
 pub use qos::class as quality;
 
@@ -39,6 +41,27 @@ impl Strategy for PodStrategy {
         let spec = pod.spec.as_ref().unwrap_or(&default);
         pod_spec::validate(spec, &Path::new("spec"), &mut errors);
         errors
+    }
+
+    fn validate_create(&self, pod: &Pod) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let added = pod
+            .spec
+            .as_ref()
+            .and_then(|s| s.ephemeral_containers.as_ref());
+        if added.is_some_and(|containers| !containers.is_empty()) {
+            let path = Path::new("spec").child("ephemeralContainers");
+            errors.forbidden(path, "cannot be set on create");
+        }
+        errors
+    }
+
+    fn prepare_for_part_update(&self, part: Subresource, new: &mut Pod, old: &Pod) {
+        parts::prepare(part, new, old);
+    }
+
+    fn validate_part_update(&self, part: Subresource, new: &Pod, old: &Pod) -> ErrorList {
+        parts::validate(part, new, old)
     }
 
     fn prepare_for_update(&self, new: &mut Pod, old: &Pod) {

@@ -2,8 +2,8 @@
 //! `pkg/apis/core/v1/defaults.go`.
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Lifecycle, PodSpec, Probe,
-    ResourceRequirements, Volume,
+    Container, EmptyDirVolumeSource, EnvVar, EphemeralContainer, HTTPGetAction, Lifecycle, PodSpec,
+    Probe, ResourceRequirements, Volume,
 };
 
 use euston_api::labels::SCHEDULER_DEFAULT;
@@ -13,16 +13,13 @@ use super::resources::{canonical_amounts, canonical_quantity};
 
 /// Files of a volume are readable by all, writable by their owner.
 const FILE_MODE: i32 = 0o644;
+/// Where a container leaves its last words.
+const MESSAGE_PATH: &str = "/dev/termination-log";
 const TOKEN_SECONDS: i64 = 3600;
 const GRACE_SECONDS: i64 = 30;
 
 /// Fills in the defaults of a pod or a template.
 pub(in super::super) fn default_pod_spec(spec: &mut PodSpec) {
-    let set = |field: &mut Option<String>, value: &str| {
-        if field.as_deref().is_none_or(str::is_empty) {
-            *field = Some(value.to_owned());
-        }
-    };
     set(&mut spec.restart_policy, "Always");
     set(&mut spec.dns_policy, "ClusterFirst");
     set(&mut spec.scheduler_name, SCHEDULER_DEFAULT);
@@ -47,6 +44,9 @@ pub(in super::super) fn default_pod_spec(spec: &mut PodSpec) {
         .chain(&mut spec.containers);
     for container in all {
         default_container(container, host_network);
+    }
+    for container in spec.ephemeral_containers.iter_mut().flatten() {
+        default_ephemeral(container);
     }
     for volume in spec.volumes.iter_mut().flatten() {
         default_volume(volume);
@@ -91,29 +91,36 @@ fn requests_from_limits(resources: &mut ResourceRequirements) {
     }
 }
 
-fn default_container(container: &mut Container, host_network: bool) {
-    let image = container.image.as_deref().unwrap_or_default();
-    if container
-        .image_pull_policy
-        .as_deref()
-        .is_none_or(str::is_empty)
-    {
-        let policy = if is_latest(image) {
-            "Always"
-        } else {
-            "IfNotPresent"
-        };
-        container.image_pull_policy = Some(policy.to_owned());
+fn set(field: &mut Option<String>, value: &str) {
+    if field.as_deref().is_none_or(str::is_empty) {
+        *field = Some(value.to_owned());
     }
-    let set = |field: &mut Option<String>, value: &str| {
-        if field.as_deref().is_none_or(str::is_empty) {
-            *field = Some(value.to_owned());
-        }
-    };
-    set(
-        &mut container.termination_message_path,
-        "/dev/termination-log",
-    );
+}
+
+fn pull_policy(image: Option<&str>) -> &'static str {
+    if is_latest(image.unwrap_or_default()) {
+        "Always"
+    } else {
+        "IfNotPresent"
+    }
+}
+
+/// A container that is added to a running pod has few settings.
+fn default_ephemeral(container: &mut EphemeralContainer) {
+    let policy = pull_policy(container.image.as_deref());
+    set(&mut container.image_pull_policy, policy);
+    set(&mut container.termination_message_path, MESSAGE_PATH);
+    set(&mut container.termination_message_policy, "File");
+    for variable in container.env.iter_mut().flatten() {
+        default_variable(variable);
+    }
+    container.resources.get_or_insert_default();
+}
+
+fn default_container(container: &mut Container, host_network: bool) {
+    let policy = pull_policy(container.image.as_deref());
+    set(&mut container.image_pull_policy, policy);
+    set(&mut container.termination_message_path, MESSAGE_PATH);
     set(&mut container.termination_message_policy, "File");
     for port in container.ports.iter_mut().flatten() {
         set(&mut port.protocol, TCP);

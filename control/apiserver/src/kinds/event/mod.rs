@@ -1,48 +1,113 @@
 //! Event: something that happened to an object, for people to read.
 
+mod newer;
+
 use euston_api::field::{ErrorList, Path};
-use euston_api::labels::NAMESPACE_DEFAULT;
+use euston_api::labels::{NAMESPACE_DEFAULT, NAMESPACE_SYSTEM};
 use euston_api::{names, time};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
+use super::cells;
+use crate::registry::kind::Kind;
 use crate::registry::strategy::{Column, Fields, Strategy};
+
+use newer::NewerEvent;
 
 /// Longest reason, action and reporting instance, in bytes.
 const TEXT_BYTES_MAX: usize = 128;
 /// Longest message of an event in the newer form, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
 
-/// The rules of core/v1 Events.
-pub struct EventStrategy;
+/// The rows of the two groups that show the same events.
+pub fn rows() -> Vec<Kind> {
+    let newer = Kind::version(EventStrategy::newer(), NewerEvent, "event", true);
+    [Kind::new(EventStrategy::core(), "event", true), newer]
+        .map(|row| row.short(&["ev"]).create_on_update())
+        .into()
+}
+
+const TYPES: [&str; 2] = ["Normal", "Warning"];
+
+/// The rules of Events.
+pub struct EventStrategy {
+    /// The client writes to events.k8s.io.
+    newer: bool,
+}
+
+impl EventStrategy {
+    /// The rules for those who write to core/v1.
+    pub fn core() -> Self {
+        EventStrategy { newer: false }
+    }
+
+    /// The rules for those who write to events.k8s.io.
+    pub fn newer() -> Self {
+        EventStrategy { newer: true }
+    }
+
+    /// The rules of events.k8s.io, which hold in both groups once `eventTime` is set.
+    fn validate_newer_form(&self, event: &Event, errors: &mut ErrorList) {
+        let controller = if self.newer {
+            "reportingController"
+        } else {
+            "reportingComponent"
+        };
+        let required = [
+            (controller, &event.reporting_component),
+            ("reportingInstance", &event.reporting_instance),
+            ("action", &event.action),
+            ("reason", &event.reason),
+        ];
+        for (field, value) in required {
+            let path = Path::new(field);
+            let value = value.as_deref().unwrap_or_default();
+            if value.is_empty() {
+                errors.required(path, "");
+            } else if field == controller {
+                errors.invalid_each(&path, value, names::qualified_name(value));
+            } else if value.len() > TEXT_BYTES_MAX {
+                let rule = format!("can have at most {TEXT_BYTES_MAX} characters");
+                errors.invalid(path, value, rule);
+            }
+        }
+        let message = event.message.as_deref().unwrap_or_default();
+        if message.len() > NOTE_BYTES_MAX {
+            let rule = format!("can have at most {NOTE_BYTES_MAX} characters");
+            errors.invalid(Path::new("message"), "", rule);
+        }
+        let kind = event.type_.as_deref().unwrap_or_default();
+        if !TYPES.contains(&kind) {
+            errors.invalid(Path::new("type"), "", format!("has invalid value: {kind}"));
+        }
+    }
+}
 
 impl Strategy for EventStrategy {
     type Object = Event;
 
+    fn validate_create(&self, event: &Event) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if self.newer {
+            newer::validate_create(event, &mut errors);
+        }
+        errors
+    }
+
     fn validate(&self, event: &Event) -> ErrorList {
         let mut errors = ErrorList::new();
-        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let of = event
-            .involved_object
-            .namespace
-            .as_deref()
-            .unwrap_or_default();
-        // What has no namespace has its events in the default one.
-        let fits = if of.is_empty() {
-            namespace.is_empty() || namespace == NAMESPACE_DEFAULT
-        } else {
-            namespace == of
-        };
-        if !fits {
-            errors.invalid(
-                Path::new("involvedObject").child("namespace"),
-                of,
-                "does not match event.namespace",
-            );
-        }
+        validate_namespace(event, &mut errors);
         if event.event_time.is_some() {
-            validate_newer_form(event, &mut errors);
+            self.validate_newer_form(event, &mut errors);
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Event, old: &Event) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if self.newer {
+            newer::validate_update(new, old, &mut errors);
         }
         errors
     }
@@ -139,8 +204,26 @@ impl Strategy for EventStrategy {
             event.message.as_deref().unwrap_or_default().trim().into(),
             first.into(),
             count.into(),
-            super::cells::name(&event.metadata),
+            cells::name(&event.metadata),
         ]
+    }
+}
+
+/// An event is in its object's namespace.
+fn validate_namespace(event: &Event, errors: &mut ErrorList) {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let of = &event.involved_object.namespace;
+    let of = of.as_deref().unwrap_or_default();
+    let newer_form = event.event_time.is_some();
+    let fits = if of.is_empty() {
+        // What has no namespace has its events in the default one.
+        matches!(namespace, "" | NAMESPACE_DEFAULT) || (newer_form && namespace == NAMESPACE_SYSTEM)
+    } else {
+        newer_form || namespace == of
+    };
+    if !fits {
+        let path = Path::new("involvedObject").child("namespace");
+        errors.invalid(path, of, "does not match event.namespace");
     }
 }
 
@@ -159,37 +242,6 @@ fn source(event: &Event) -> String {
         .join(", ")
 }
 
-/// The rules of events.k8s.io, which also hold here once `eventTime` is set.
-fn validate_newer_form(event: &Event, errors: &mut ErrorList) {
-    let required = [
-        ("reportingController", &event.reporting_component),
-        ("reportingInstance", &event.reporting_instance),
-        ("action", &event.action),
-        ("reason", &event.reason),
-    ];
-    for (field, value) in required {
-        let path = Path::new(field);
-        let value = value.as_deref().unwrap_or_default();
-        if value.is_empty() {
-            errors.required(path, "");
-        } else if field == "reportingController" {
-            errors.invalid_each(&path, value, names::qualified_name(value));
-        } else if value.len() > TEXT_BYTES_MAX {
-            let rule = format!("can have at most {TEXT_BYTES_MAX} characters");
-            errors.invalid(path, value, rule);
-        }
-    }
-    let message = event.message.as_deref().unwrap_or_default();
-    if message.len() > NOTE_BYTES_MAX {
-        let rule = format!("can have at most {NOTE_BYTES_MAX} characters");
-        errors.invalid(Path::new("message"), "", rule);
-    }
-    let type_ = event.type_.as_deref().unwrap_or_default();
-    if type_ != "Normal" && type_ != "Warning" {
-        errors.invalid(Path::new("type"), "", format!("has invalid value: {type_}"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{check_create, check_row, object};
@@ -200,7 +252,7 @@ mod tests {
     fn an_event_is_where_its_object_is() {
         let check = |namespace: &str, of: Value, expected: &[&str]| {
             let event = json!({"metadata": {"namespace": namespace}, "involvedObject": of});
-            check_create(&EventStrategy, &event, expected);
+            check_create(&EventStrategy::core(), &event, expected);
         };
         check("a", json!({"namespace": "a"}), &[]);
         check("default", json!({"kind": "Node"}), &[]);
@@ -225,10 +277,10 @@ mod tests {
             "message": "m".repeat(1025),
         });
         check_create(
-            &EventStrategy,
+            &EventStrategy::core(),
             &event,
             &[
-                "reportingController: Invalid value: \"a b\": name part",
+                "reportingComponent: Invalid value: \"a b\": name part",
                 "reportingInstance: Required value",
                 "reason: Invalid value: \"xxx",
                 "message: Invalid value: \"\": can have at most 1024",
@@ -247,7 +299,7 @@ mod tests {
             "source": {"component": "kubelet", "host": "n1"},
         });
         check_row(
-            &EventStrategy,
+            &EventStrategy::core(),
             &event,
             100,
             &[
@@ -269,7 +321,7 @@ mod tests {
             "series": {"count": 7, "lastObservedTime": "1970-01-01T00:01:30.000000Z"},
         });
         check_row(
-            &EventStrategy,
+            &EventStrategy::core(),
             &newer,
             100,
             &[
@@ -282,14 +334,14 @@ mod tests {
         );
         let bare = json!({"involvedObject": {}, "eventTime": "1970-01-01T00:00:10.000000Z"});
         check_row(
-            &EventStrategy,
+            &EventStrategy::core(),
             &bare,
             100,
             &[("Last Seen", "90s"), ("Count", "1"), ("Source", "")],
         );
-        let fields = EventStrategy.fields(&object(&event));
+        let fields = EventStrategy::core().fields(&object(&event));
         let labels: Vec<&str> = fields.iter().map(|(label, _)| *label).collect();
-        assert_eq!(labels, EventStrategy.field_labels());
+        assert_eq!(labels, EventStrategy::core().field_labels());
         assert!(fields.contains(&("source", "kubelet".to_owned())));
     }
 }
