@@ -15,21 +15,30 @@ type Arrow = (&'static str, &'static [&'static str], &'static str);
 
 const ARROWS: &[Arrow] = &[
     (
-        "raft-store",
+        "fuzz-support",
         &[],
+        "bytes and files: what every fuzz target may lean on",
+    ),
+    (
+        "raft-store",
+        &["fuzz-support"],
         "the store knows keys, bytes and revisions, and nothing of this project",
     ),
     (
         "raft-store-peer",
-        &["raft-store"],
+        &["raft-store", "fuzz-support"],
         "the store's members talk to each other without Kubernetes",
     ),
     (
         "raft-store-etcd",
-        &["raft-store", "raft-store-peer"],
+        &["raft-store", "raft-store-peer", "fuzz-support"],
         "the store is usable alone, by clients of etcd",
     ),
-    ("euston-api", &[], "the vocabulary is below everything"),
+    (
+        "euston-api",
+        &["fuzz-support"],
+        "the vocabulary is below everything",
+    ),
     (
         "euston-access",
         &["euston-api"],
@@ -43,8 +52,13 @@ const ARROWS: &[Arrow] = &[
     ),
     (
         "euston-protobuf",
-        &[],
+        &["fuzz-support"],
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
+    ),
+    (
+        "euston-streams",
+        &[],
+        "wires and sessions; whoever has bytes and commands can use them",
     ),
     (
         "euston-custom",
@@ -64,6 +78,7 @@ const ARROWS: &[Arrow] = &[
             "euston-custom",
             "euston-fields",
             "euston-protobuf",
+            "euston-streams",
             "euston-tls",
             "euston-images",
             "raft-store",
@@ -115,6 +130,7 @@ const ARROWS: &[Arrow] = &[
             "euston-client",
             "euston-tls",
             "euston-images",
+            "euston-streams",
             "euston-sandbox",
             "euston-network",
         ],

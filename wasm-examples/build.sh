@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 
 http="hello frontend backend"
-commands="counter crasher envprint memhog spinner"
+commands="counter crasher envprint memhog spinner toolbox"
 
 if command -v rustup >/dev/null 2>&1; then
     installed=$(rustup target list --installed)

@@ -2,8 +2,10 @@
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
 mod access;
+mod custom;
 mod objects;
 mod steps;
+mod streams;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ const EDITOR: &str = "sed -i -e s/note:.fresh/note:\\ stale/";
 struct Kubectl {
     version: String,
     path: PathBuf,
+    /// What of its environment is to be another than here.
+    envs: &'static [(&'static str, &'static str)],
 }
 
 /// Those at hand. What is not at hand is said once, past the test harness, which keeps the output of
@@ -39,7 +43,11 @@ fn at_hand() -> Vec<Kubectl> {
         ),
     ] {
         match client_version(&path) {
-            Some(version) => found.push(Kubectl { version, path }),
+            Some(version) => found.push(Kubectl {
+                version,
+                path,
+                envs: &[],
+            }),
             None => missing.push(what),
         }
     }
@@ -72,6 +80,7 @@ impl Kubectl {
             .arg(cluster.dir.join(format!("cache-{namespace}")))
             .args(line.split(' '))
             .env("KUBE_EDITOR", EDITOR)
+            .envs(self.envs.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -193,6 +202,64 @@ fn kinds_without_a_controller_are_checked_listed_and_described() {
         for (line, input, succeeds, prints) in objects::STEPS {
             kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
         }
+    }
+}
+
+#[test]
+fn kinds_that_users_define_are_kinds_like_any_other() {
+    let cluster = Cluster::start(&[]);
+    for kubectl in &at_hand() {
+        for (line, input, succeeds, prints) in custom::STEPS {
+            kubectl.expect(&cluster, "default", line, input, (*succeeds, prints));
+        }
+    }
+}
+
+#[test]
+fn helm_installs_upgrades_and_removes_a_chart_with_a_kind_of_its_own() {
+    let cluster = Cluster::start(&[]);
+    let chart = cluster.dir.join("wardrobe");
+    for (file, text) in custom::CHART {
+        let file = chart.join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    for kubectl in &at_hand() {
+        let helm = kubectl.path.with_file_name("helm");
+        if !helm.is_file() {
+            continue;
+        }
+        let run = |line: &str, prints: &str| {
+            let mut command = Command::new(&helm);
+            command.args(line.split(' ')).current_dir(&cluster.dir);
+            let out = command
+                .env("KUBECONFIG", cluster.kubeconfig())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+            assert!(out.status.success(), "helm {line}\n{text}");
+            assert!(
+                text.contains(prints),
+                "helm {line}: {prints:?} is not in\n{text}"
+            );
+        };
+        run("install one ./wardrobe --timeout 50s", "STATUS: deployed");
+        run(
+            "upgrade one ./wardrobe --set color=blue --timeout 50s",
+            "REVISION: 2",
+        );
+        let color = "get shirt one -o jsonpath={.spec.color}";
+        kubectl.expect(&cluster, "default", color, "", (true, "blue"));
+        run("rollback one 1 --timeout 50s", "Rollback was a success");
+        kubectl.expect(&cluster, "default", color, "", (true, "red"));
+        run("uninstall one --timeout 50s", "uninstalled");
+        kubectl.expect(
+            &cluster,
+            "default",
+            "get shirts",
+            "",
+            (true, "No resources found"),
+        );
     }
 }
 

@@ -37,6 +37,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct HttpsClient {
     inner: Client<BoundedConnect, ClientBody>,
+    /// Upgrades take a connection of HTTP/1.1 for themselves, so this one keeps no pool.
+    upgrading: Client<BoundedConnect, ClientBody>,
 }
 
 impl std::fmt::Debug for HttpsClient {
@@ -96,8 +98,18 @@ impl HttpsClient {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_keepalive(Some(PING_INTERVAL));
+        let config = client_config(ca_pem, identity)?;
+        let first_version = HttpsConnectorBuilder::new()
+            .with_tls_config(config.clone())
+            .https_only()
+            .enable_http1()
+            .wrap_connector(tcp.clone());
+        let upgrading = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_max_idle_per_host(0)
+            .build(BoundedConnect(first_version));
         let tls = HttpsConnectorBuilder::new()
-            .with_tls_config(client_config(ca_pem, identity)?)
+            .with_tls_config(config)
             .https_only()
             .enable_all_versions()
             .wrap_connector(tcp);
@@ -110,7 +122,7 @@ impl HttpsClient {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_adaptive_window(true)
             .build(BoundedConnect(tls));
-        Ok(Self { inner })
+        Ok(Self { inner, upgrading })
     }
 
     /// Sends a request whose URI is absolute (`https://...`). Connecting is bounded by 10 s;
@@ -122,14 +134,30 @@ impl HttpsClient {
         &self,
         request: Request<ClientBody>,
     ) -> Result<Response<Incoming>, SendError> {
-        let (method, uri) = (request.method().clone(), request.uri().to_string());
-        self.inner
-            .request(request)
-            .await
-            .map_err(|source| SendError {
-                method,
-                uri,
-                source,
-            })
+        send(&self.inner, request).await
     }
+
+    /// Sends a request that asks for an upgrade, on a connection of its own. After a response 101
+    /// `hyper::upgrade::on` gives the connection. Bounds and errors as for [`HttpsClient::send`].
+    ///
+    /// # Errors
+    /// When there is no connection, or it breaks before the answer's head.
+    pub async fn upgrade(
+        &self,
+        request: Request<ClientBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        send(&self.upgrading, request).await
+    }
+}
+
+async fn send(
+    client: &Client<BoundedConnect, ClientBody>,
+    request: Request<ClientBody>,
+) -> Result<Response<Incoming>, SendError> {
+    let (method, uri) = (request.method().clone(), request.uri().to_string());
+    client.request(request).await.map_err(|source| SendError {
+        method,
+        uri,
+        source,
+    })
 }

@@ -3,6 +3,7 @@
 
 use crate::logs::format::Stream;
 use crate::logs::writer::LogWriter;
+use crate::remote::pipe::Taps;
 use async_trait::async_trait;
 use euston_network::{
     Body, Caller, HttpHandler, PodNet, SendError, SendOptions, Undelivered, plain,
@@ -149,15 +150,19 @@ impl OutboundHttp for Outbound {
     }
 }
 
-/// A container's stdout and stderr.
-pub(crate) struct ToLog(pub(crate) Arc<LogWriter>);
+/// A container's stdout and stderr: to its log, and to the clients that are attached.
+pub(crate) struct ToLog {
+    pub(crate) log: Arc<LogWriter>,
+    pub(crate) taps: Taps,
+}
 
 impl Output for ToLog {
     fn write(&self, stream: StdStream, bytes: &[u8]) {
+        self.taps.offer(stream, bytes);
         let stream = match stream {
             StdStream::Stdout => Stream::Stdout,
             StdStream::Stderr => Stream::Stderr,
         };
-        self.0.write(stream, bytes);
+        self.log.write(stream, bytes);
     }
 }

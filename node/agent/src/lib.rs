@@ -7,6 +7,7 @@
 //!   [`images`] brings its code.
 //! - [`logs`] takes what it prints; [`server`] gives that to the API server, and takes requests from
 //!   pods of other nodes; [`transport`] sends such requests.
+//! - [`remote`] is how clients reach into pods: exec, attach, port-forward, copying, proxying.
 //! - [`node`] keeps the Node object and its lease; [`status_writer`] brings statuses to the API.
 //! - [`glue`] joins `euston_sandbox` and `euston_network`, which do not know each other.
 
@@ -22,6 +23,7 @@ mod logs;
 mod manager;
 mod node;
 mod pod;
+mod remote;
 mod server;
 mod setup;
 mod status_writer;

@@ -2,12 +2,16 @@
 
 use crate::logs::writer::LogWriter;
 use crate::node::Node;
+use crate::remote::live::Live;
 use crate::status_writer::PodId;
 use crate::worker::{self, Input, Shown};
 use ahash::{AHashMap, AHashSet};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use euston_client::{ChangeBatch, Changes, Informer, ObjectKey};
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -34,6 +38,51 @@ pub(crate) struct LogPlace {
     pub(crate) dir: std::path::PathBuf,
     pub(crate) restart: i32,
     pub(crate) live: Option<Arc<LogWriter>>,
+}
+
+/// Why something of a pod cannot be had.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    /// The pod or container is not here at all.
+    pub(crate) nothing_there: bool,
+    /// In a sentence.
+    pub(crate) why: String,
+}
+
+impl Missing {
+    fn not_there(why: String) -> Self {
+        Self {
+            nothing_there: true,
+            why,
+        }
+    }
+
+    fn not_now(why: String) -> Self {
+        Self {
+            nothing_there: false,
+            why,
+        }
+    }
+
+    fn pod(namespace: &str, name: &str) -> Self {
+        Self::not_there(format!("the pod {namespace}/{name} is not on this node"))
+    }
+
+    fn container(namespace: &str, name: &str, container: &str) -> Self {
+        Self::not_there(format!(
+            "the pod {namespace}/{name} has no container {container:?}"
+        ))
+    }
+}
+
+impl IntoResponse for Missing {
+    fn into_response(self) -> Response {
+        let status = match self.nothing_there {
+            true => StatusCode::NOT_FOUND,
+            false => StatusCode::BAD_REQUEST,
+        };
+        (status, self.why).into_response()
+    }
 }
 
 impl Manager {
@@ -156,20 +205,18 @@ impl Manager {
     /// Finds the log of a container.
     ///
     /// # Errors
-    /// Why there is none, in a sentence; `true` says that the pod or container is not here at all.
+    /// Why there is none.
     pub(crate) fn log(
         &self,
         namespace: &str,
         name: &str,
         container: &str,
         previous: bool,
-    ) -> Result<LogPlace, (bool, String)> {
-        let pod = self.pods.get(namespace, name).ok_or_else(|| {
-            (
-                true,
-                format!("the pod {namespace}/{name} is not on this node"),
-            )
-        })?;
+    ) -> Result<LogPlace, Missing> {
+        let pod = self
+            .pods
+            .get(namespace, name)
+            .ok_or_else(|| Missing::pod(namespace, name))?;
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let dir =
             crate::logs::pod_dir(&self.node.config.data_dir, namespace, name, &uid).join(container);
@@ -194,25 +241,64 @@ impl Manager {
                     .map(|status| (status.restart_count, None))
             }),
         }
-        .ok_or_else(|| {
-            (
-                true,
-                format!("the pod {namespace}/{name} has no container {container:?}"),
-            )
-        })?;
+        .ok_or_else(|| Missing::container(namespace, name, container))?;
         if !previous {
             return Ok(LogPlace { dir, restart, live });
         }
         if restart == 0 {
-            return Err((
-                false,
-                format!("previous terminated container {container:?} in pod {name:?} not found"),
-            ));
+            return Err(Missing::not_now(format!(
+                "previous terminated container {container:?} in pod {name:?} not found"
+            )));
         }
         Ok(LogPlace {
             dir,
             restart: restart - 1,
             live: None,
+        })
+    }
+
+    fn shown(&self, namespace: &str, name: &str) -> Result<Shown, Missing> {
+        let pod = self.pods.get(namespace, name);
+        let uid = pod.and_then(|pod| pod.metadata.uid.clone());
+        let workers = self.workers.lock();
+        uid.and_then(|uid| workers.get(&*uid))
+            .map(|handle| handle.shown.borrow().clone())
+            .ok_or_else(|| Missing::pod(namespace, name))
+    }
+
+    /// Finds a container that runs.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn live(
+        &self,
+        namespace: &str,
+        name: &str,
+        container: &str,
+    ) -> Result<Live, Missing> {
+        let shown = self.shown(namespace, name)?;
+        if !shown.logs.iter().any(|(known, ..)| known == container) {
+            return Err(Missing::container(namespace, name, container));
+        }
+        shown
+            .live
+            .into_iter()
+            .find(|(known, _)| known == container)
+            .map(|(_, live)| live)
+            .ok_or_else(|| {
+                Missing::not_now(format!(
+                    "container {container:?} of pod {namespace}/{name} is not running"
+                ))
+            })
+    }
+
+    /// Finds a pod's address.
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub(crate) fn address(&self, namespace: &str, name: &str) -> Result<IpAddr, Missing> {
+        self.shown(namespace, name)?.ip.ok_or_else(|| {
+            Missing::not_now(format!("the pod {namespace}/{name} has no address now"))
         })
     }
 }

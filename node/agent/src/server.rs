@@ -1,8 +1,10 @@
-//! The node's own API: container logs for the API server, requests from pods of other nodes.
+//! The node's own API: container logs and streams for the API server, requests from pods of other
+//! nodes.
 
 use crate::logs::reader::{self, Query as LogQuery};
 use crate::manager::Manager;
 use crate::node::Node;
+use crate::remote::{self, Sessions};
 use axum::Router;
 use axum::body::Body as AxumBody;
 use axum::extract::{Extension, Path, Query, Request, State};
@@ -18,15 +20,16 @@ use serde::Deserialize;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Those who may read logs: the API server and administrators.
-const MASTERS: &str = "system:masters";
+/// Those who may read logs and reach into pods: the API server and administrators.
+pub(crate) const MASTERS: &str = "system:masters";
 /// Those who may send requests into pods: other agents.
 const NODES: &str = "system:nodes";
 
 #[derive(Clone)]
-struct Api {
-    node: Arc<Node>,
-    manager: Manager,
+pub(crate) struct Api {
+    pub(crate) node: Arc<Node>,
+    pub(crate) manager: Manager,
+    pub(crate) sessions: Sessions,
 }
 
 pub(crate) fn router(node: Arc<Node>, manager: Manager) -> Router {
@@ -34,11 +37,16 @@ pub(crate) fn router(node: Arc<Node>, manager: Manager) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
         .route(tunnel::PATH, post(tunnel_in))
-        .with_state(Api { node, manager })
+        .merge(remote::routes())
+        .with_state(Api {
+            node,
+            manager,
+            sessions: Sessions::default(),
+        })
 }
 
 /// The refusal, for a caller who is not in the group.
-fn refusal(peer: Option<&Extension<PeerIdentity>>, group: &str) -> Option<Response> {
+pub(crate) fn refusal(peer: Option<&Extension<PeerIdentity>>, group: &str) -> Option<Response> {
     match peer {
         Some(Extension(peer)) if peer.organizations.iter().any(|o| o == group) => None,
         Some(Extension(peer)) => {
@@ -83,14 +91,7 @@ async fn logs(
         .log(&namespace, &pod, &container, flag(params.previous.as_ref()))
     {
         Ok(place) => place,
-        Err((not_found, why)) => {
-            let status = if not_found {
-                StatusCode::NOT_FOUND
-            } else {
-                StatusCode::BAD_REQUEST
-            };
-            return (status, why).into_response();
-        }
+        Err(missing) => return missing.into_response(),
     };
     let since = params.since_time.or_else(|| {
         let seconds = SignedDuration::from_secs(params.since_seconds?);

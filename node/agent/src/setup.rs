@@ -29,6 +29,9 @@ pub(crate) struct Built {
     pub(crate) chosen: bool,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
+    /// It has a standard input, which the first client closes if this is true.
+    pub(crate) stdin: Option<bool>,
+    pub(crate) tty: bool,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) cpu_limit: Option<u32>,
 }
@@ -196,6 +199,8 @@ pub(crate) async fn container(
         args: env::arguments(container, &env),
         chosen: container.command.is_some() || container.args.is_some(),
         mounts: volumes::mounts(dir, spec, container)?,
+        stdin: (container.stdin == Some(true)).then_some(container.stdin_once == Some(true)),
+        tty: container.tty == Some(true),
         memory_limit: limit(container, "memory").and_then(|q| u64::try_from(q / 1000).ok()),
         cpu_limit: limit(container, "cpu").and_then(|milli| u32::try_from(milli).ok()),
         env,

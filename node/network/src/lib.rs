@@ -10,6 +10,7 @@
 //!   pod of this node by a function call, to another node through [`RemoteTransport`], through a
 //!   Service to a ready endpoint, or outside under [`policy`].
 //! - [`NodePorts`] serves the node ports of Services on the node's own address.
+//! - `wire` is HTTP on connections from outside, for node ports and for forwarded ports of pods.
 //! - [`tunnel`] is the wire form of a request that travels between two nodes.
 //!
 //! Nothing here names wasmtime, TLS certificates of the cluster, or the API client: the agent
@@ -29,6 +30,7 @@ pub mod policy;
 mod route;
 mod table;
 pub mod tunnel;
+mod wire;
 
 pub use body::{Body, BoxError, empty, full, plain};
 pub use cidr::{Cidr, CidrError};

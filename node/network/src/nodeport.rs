@@ -4,15 +4,11 @@
 //! is balanced by itself, so endpoints that leave lose no connection and no request.
 
 use crate::tunnel::strip_hop_by_hop;
-use crate::{Body, PodNet, SendError, plain};
+use crate::{Body, PodNet, SendError, plain, wire};
 use ahash::AHashMap;
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,19 +21,10 @@ use tokio_util::task::TaskTracker;
 
 /// How soon a port that could not be opened is tried again.
 const REOPEN_AFTER: Duration = Duration::from_secs(5);
-/// A connection that sends no complete request head for this long is closed, idle ones included.
-/// Common clients and proxies give up idle connections earlier by themselves, so that they do not
-/// find one closed just as they use it.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long the connections of a port that closes may go on with what they are doing.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// Requests of one HTTP/2 connection at a time; more wait in the client.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1000;
 /// How long `accept` rests after an error such as "too many open files", instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Where and how much the node ports serve.
 #[derive(Debug, Clone)]
@@ -220,7 +207,7 @@ async fn serve(
         let net = net.clone();
         let forwarded_for = forwarded_for.clone();
         async move {
-            let response = match inward(request, port, &forwarded_for) {
+            let response = match wire::inward(request, port, Some(&forwarded_for)) {
                 Ok(request) => match net.send_node_port(port, client, request).await {
                     Ok(mut response) => {
                         strip_hop_by_hop(response.headers_mut());
@@ -233,73 +220,7 @@ async fn serve(
             Ok::<_, Infallible>(response)
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .keep_alive_interval(HEADER_READ_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // A client that breaks the protocol or goes away has been told by hyper, or cannot be.
-        _ = connection.as_mut() => return,
-        () = close.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = tokio::time::timeout(DRAIN_MAX, connection).await;
-}
-
-/// Makes what came from the wire into a request as pods get it: an absolute URI, no headers of the
-/// connection, and who it came from.
-fn inward(
-    request: Request<Incoming>,
-    port: u16,
-    forwarded_for: &HeaderValue,
-) -> Result<Request<Body>, &'static str> {
-    let (mut head, body) = request.into_parts();
-    if head.uri.authority().is_none() {
-        let authority = match head.headers.get(header::HOST) {
-            Some(host) => Authority::try_from(host.as_bytes())
-                .map_err(|_| "the Host header is not a host and port")?,
-            // HTTP/1.0 knows no Host header; the node port is all that is known.
-            None if head.version < http::Version::HTTP_11 => {
-                Authority::try_from(format!("localhost:{port}"))
-                    .map_err(|_| "the node port cannot be written as a host")?
-            }
-            None => return Err("HTTP/1.1 requires a Host header"),
-        };
-        let mut parts = Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(authority);
-        parts.path_and_query = Some(
-            head.uri
-                .path_and_query()
-                .cloned()
-                .unwrap_or_else(|| PathAndQuery::from_static("/")),
-        );
-        head.uri = Uri::from_parts(parts).map_err(|_| "the request target is not a path")?;
-    }
-    strip_hop_by_hop(&mut head.headers);
-    let from = match head.headers.get(&FORWARDED_FOR) {
-        None => forwarded_for.clone(),
-        Some(before) => {
-            let mut list = before.as_bytes().to_vec();
-            list.extend_from_slice(b", ");
-            list.extend_from_slice(forwarded_for.as_bytes());
-            HeaderValue::try_from(list).map_err(|_| "X-Forwarded-For cannot be extended")?
-        }
-    };
-    head.headers.insert(&FORWARDED_FOR, from);
-    if !head.headers.contains_key(&FORWARDED_PROTO) {
-        head.headers
-            .insert(&FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
-    let body = body.map_err(Into::into).boxed_unsync();
-    Ok(Request::from_parts(head, body))
+    wire::serve(stream, service, false, close, DRAIN_MAX).await;
 }
 
 fn failure(error: &SendError) -> Response<Body> {

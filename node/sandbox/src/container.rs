@@ -8,7 +8,7 @@ use crate::limits::MemoryAccount;
 use crate::meter::CpuAccount;
 use crate::runtime::Host;
 use crate::serve::Gate;
-use crate::spec::{ContainerSpec, Entry, Output, StdStream};
+use crate::spec::{ContainerSpec, Entry, Exec, Output, StdStream};
 use crate::state::Template;
 use crate::{command, serve};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,29 +78,14 @@ pub(crate) async fn start(
     host: &Arc<Host>,
     mut spec: ContainerSpec,
 ) -> Result<Container, StartError> {
-    let offered = spec.image.entries();
-    let (offers, wanted) = match spec.entry {
-        Entry::Http => (offered.http, "an HTTP server"),
-        Entry::Command => (offered.command, "a command"),
-    };
-    if !offers {
-        return Err(StartError::NoSuchEntry {
-            wanted,
-            offered: offered.describe(),
-        });
-    }
+    check_entry(&spec.image, spec.entry)?;
     if spec.max_concurrent_requests == 0 {
         return Err(StartError::Invalid {
             reason: "max_concurrent_requests must be at least 1".to_owned(),
         });
     }
-    // Arguments and environment are C strings to the guest.
-    let has_nul = |text: &String| text.contains('\0');
-    if spec.args.iter().any(has_nul) || spec.env.iter().any(|(k, v)| has_nul(k) || has_nul(v)) {
-        return Err(StartError::Invalid {
-            reason: "an argument or environment variable contains a NUL byte".to_owned(),
-        });
-    }
+    check_strings(&spec.args)?;
+    check_strings(spec.env.iter().flat_map(|(name, value)| [name, value]))?;
     let permits = match spec.entry {
         Entry::Command => Some(command::permits(host, &spec.image)?),
         Entry::Http => None,
@@ -111,7 +96,7 @@ pub(crate) async fn start(
         Arc::clone(&memory),
         Arc::clone(&host.node_memory),
     )?;
-    let shared = Arc::new(Shared {
+    let shared = Shared {
         host: Arc::clone(host),
         image: spec.image,
         entry: spec.entry,
@@ -127,14 +112,34 @@ pub(crate) async fn start(
         guests: TaskTracker::new(),
         verdict: OnceLock::new(),
         exit: watch::Sender::new(None),
-    });
-    if let Some(permits) = permits {
-        command::spawn(&shared, permits);
+    };
+    Ok(shared.begin(permits))
+}
+
+/// Whether the image has this entry.
+fn check_entry(image: &Image, entry: Entry) -> Result<(), StartError> {
+    let offered = image.entries();
+    let (offers, wanted) = match entry {
+        Entry::Http => (offered.http, "an HTTP server"),
+        Entry::Command => (offered.command, "a command"),
+    };
+    if offers {
+        return Ok(());
     }
-    Ok(Container {
-        _owner: Arc::new(Owner(Arc::clone(&shared))),
-        shared,
+    Err(StartError::NoSuchEntry {
+        wanted,
+        offered: offered.describe(),
     })
+}
+
+/// Arguments and environment are C strings to the guest.
+fn check_strings<'a>(strings: impl IntoIterator<Item = &'a String>) -> Result<(), StartError> {
+    if strings.into_iter().any(|text| text.contains('\0')) {
+        return Err(StartError::Invalid {
+            reason: "an argument or environment variable contains a NUL byte".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 impl Container {
@@ -201,6 +206,38 @@ impl Container {
         serve::handle(&self.shared, request).await
     }
 
+    /// Starts another command in this container: a sandbox of the same image with the same files,
+    /// environment and network, whose memory and CPU count towards this container's limits. It does
+    /// not end with this container; whoever started it sees to that.
+    ///
+    /// # Errors
+    /// [`StartError::NoSuchEntry`] for an image that is no command; see there for the others.
+    pub fn exec(&self, exec: Exec) -> Result<Container, StartError> {
+        let parent = &self.shared;
+        check_entry(&parent.image, Entry::Command)?;
+        check_strings(&exec.args)?;
+        let permits = command::permits(&parent.host, &parent.image)?;
+        let output = Arc::clone(&exec.output);
+        let shared = Shared {
+            host: Arc::clone(&parent.host),
+            image: Arc::clone(&parent.image),
+            entry: Entry::Command,
+            template: parent.template.exec(exec),
+            output,
+            memory: Arc::clone(&parent.memory),
+            cpu: Arc::clone(&parent.cpu),
+            gate: Gate::new(1),
+            request_timeout: parent.request_timeout,
+            requests: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            kill: CancellationToken::new(),
+            guests: TaskTracker::new(),
+            verdict: OnceLock::new(),
+            exit: watch::Sender::new(None),
+        };
+        Ok(shared.begin(Some(permits)))
+    }
+
     /// What it uses.
     pub fn usage(&self) -> Usage {
         Usage {
@@ -214,6 +251,18 @@ impl Container {
 }
 
 impl Shared {
+    /// Makes it run: a command at once, with its room in the pools; an HTTP server when it is asked.
+    fn begin(self, command: Option<command::Permits>) -> Container {
+        let shared = Arc::new(self);
+        if let Some(permits) = command {
+            command::spawn(&shared, permits);
+        }
+        Container {
+            _owner: Arc::new(Owner(Arc::clone(&shared))),
+            shared,
+        }
+    }
+
     /// Decides how the container ends, unless that is decided already, and makes it happen.
     fn end(self: &Arc<Self>, exit: Exit) {
         if self.exit.borrow().is_some() || self.verdict.set(exit).is_err() {

@@ -7,7 +7,8 @@
 //!    once, cached on disk, mapped, and linked. Nothing is compiled after that.
 //! 3. [`Runtime::start`] makes a [`Container`] from an image and a [`ContainerSpec`].
 //! 4. An HTTP container answers [`Container::handle`], a fresh sandbox per request; a command runs
-//!    until it ends. [`Container::wait`] tells how it ended.
+//!    until it ends, and [`Container::exec`] runs another one beside it. [`Container::wait`] tells how
+//!    it ended.
 //!
 //! What a guest needs from outside comes in through small traits: [`Output`] (stdout and stderr)
 //! and [`OutboundHttp`] (requests it sends). Everything else it could reach (files, memory, time
@@ -47,4 +48,6 @@ pub use image::{Entries, Image};
 pub use inspect::{ImageInfo, ImageKind, inspect};
 pub use plan::PoolPlan;
 pub use runtime::{Runtime, RuntimeConfig};
-pub use spec::{ContainerSpec, Entry, Mount, OutboundHttp, OutboundOptions, Output, StdStream};
+pub use spec::{
+    ContainerSpec, Entry, Exec, Input, Mount, OutboundHttp, OutboundOptions, Output, StdStream,
+};

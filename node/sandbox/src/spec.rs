@@ -2,9 +2,13 @@
 
 use crate::{Body, Image, OutboundError};
 use async_trait::async_trait;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncRead;
 
 /// Which of an image's entries a container runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,7 +31,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// Everything that a container is made from. Standard input is closed.
+/// Everything that a container is made from.
 #[derive(Clone)]
 pub struct ContainerSpec {
     /// The code, ready to run.
@@ -48,10 +52,50 @@ pub struct ContainerSpec {
     pub max_concurrent_requests: usize,
     /// The time from a request's arrival until its sandbox has finished; `Duration::MAX` for none.
     pub request_timeout: Duration,
+    /// Standard input of a command; an HTTP container has none.
+    pub input: Input,
     /// Where its stdout and stderr go.
     pub output: Arc<dyn Output>,
     /// Who carries the requests that it sends.
     pub network: Arc<dyn OutboundHttp>,
+}
+
+/// Another command in a container that runs: it sees the same files, environment and network, and
+/// shares its limits.
+pub struct Exec {
+    /// The arguments; the first is the program's name.
+    pub args: Vec<String>,
+    /// Standard input.
+    pub input: Input,
+    /// Where its stdout and stderr go.
+    pub output: Arc<dyn Output>,
+}
+
+type Reader = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+/// Standard input of a command. Closed by default. Clones are the same input, which the first
+/// sandbox that is made with it reads; later ones find it closed.
+#[derive(Clone, Default)]
+pub struct Input(Option<Arc<Mutex<Option<Reader>>>>);
+
+impl Input {
+    /// What `reader` has to say, until its end.
+    pub fn new(reader: impl AsyncRead + Send + Sync + Unpin + 'static) -> Self {
+        Self(Some(Arc::new(Mutex::new(Some(Box::new(reader))))))
+    }
+
+    pub(crate) fn take(&self) -> Option<Reader> {
+        self.0.as_ref()?.lock().take()
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            None => "Input(closed)",
+            Some(_) => "Input(open)",
+        })
+    }
 }
 
 /// One of the two output streams.
@@ -68,6 +112,17 @@ pub trait Output: Send + Sync {
     /// Takes bytes as the guest wrote them, not cut into lines. Called on the threads that run
     /// guests: it must not block, and decides itself what to drop when it cannot keep up.
     fn write(&self, stream: StdStream, bytes: &[u8]);
+
+    /// How many bytes it takes now. Where that is 0, the guest waits for [`Output::ready`] before
+    /// it writes on; by default it never has to.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Resolves when there is room, or none will ever be needed.
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The time limits that a guest asked for, or this crate's defaults.

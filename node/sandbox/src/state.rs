@@ -2,16 +2,17 @@
 
 use crate::limits::{Limits, MemoryAccount};
 use crate::outbound::Hooks;
-use crate::spec::{Mount, OutboundHttp, Output, StdStream};
+use crate::spec::{Exec, Input, Mount, OutboundHttp, Output, StdStream};
 use crate::stdio::Sink;
 use crate::{ContainerSpec, StartError};
 use std::sync::Arc;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::cli::environment;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// Bytes of headers that a guest may put into one request or response, as they are kept in memory;
@@ -62,6 +63,7 @@ pub(crate) struct Template {
     program: Arc<Program>,
     /// With the mounts opened.
     files: WasiFilesystemCtx,
+    input: Input,
     output: Arc<dyn Output>,
     network: Arc<dyn OutboundHttp>,
     container_memory: Arc<MemoryAccount>,
@@ -84,6 +86,7 @@ impl Template {
                 env: std::mem::take(&mut spec.env),
             }),
             files: open_mounts(&spec.mounts)?,
+            input: spec.input.clone(),
             output: Arc::clone(&spec.output),
             network: Arc::clone(&spec.network),
             container_memory,
@@ -91,13 +94,39 @@ impl Template {
         })
     }
 
-    fn wasi(&self) -> WasiCtx {
+    /// The same for another command in the container.
+    pub(crate) fn exec(&self, exec: Exec) -> Self {
+        Self {
+            program: Arc::new(Program {
+                args: exec.args,
+                env: self.program.env.clone(),
+            }),
+            files: self.files.clone(),
+            input: exec.input,
+            output: exec.output,
+            network: Arc::clone(&self.network),
+            container_memory: Arc::clone(&self.container_memory),
+            node_memory: Arc::clone(&self.node_memory),
+        }
+    }
+
+    /// With the standard streams. Must be called on the threads that run guests, where the task
+    /// that reads ahead of the guest belongs.
+    fn builder(&self) -> WasiCtxBuilder {
         // Sockets and name lookup are denied by default: a guest that tries gets EACCES.
-        let mut wasi = WasiCtx::builder()
+        let mut builder = WasiCtx::builder();
+        builder
             .max_random_size(RANDOM_BYTES_MAX)
             .stdout(Sink::new(&self.output, StdStream::Stdout))
-            .stderr(Sink::new(&self.output, StdStream::Stderr))
-            .build();
+            .stderr(Sink::new(&self.output, StdStream::Stderr));
+        if let Some(reader) = self.input.take() {
+            builder.stdin(AsyncStdinStream::new(reader));
+        }
+        builder
+    }
+
+    fn wasi(&self) -> WasiCtx {
+        let mut wasi = self.builder().build();
         *wasi.filesystem() = self.files.clone();
         wasi
     }
@@ -130,13 +159,8 @@ impl Template {
 
     /// A new sandbox for a core module.
     pub(crate) fn module_store(&self, engine: &Engine) -> Store<ModuleGuest> {
-        let mut builder = WasiCtx::builder();
-        builder
-            .args(&self.program.args)
-            .envs(&self.program.env)
-            .max_random_size(RANDOM_BYTES_MAX)
-            .stdout(Sink::new(&self.output, StdStream::Stdout))
-            .stderr(Sink::new(&self.output, StdStream::Stderr));
+        let mut builder = self.builder();
+        builder.args(&self.program.args).envs(&self.program.env);
         let mut wasi = builder.build_p1();
         let view = wasi.ctx();
         *view.ctx.filesystem() = self.files.clone();

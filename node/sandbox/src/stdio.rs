@@ -1,24 +1,27 @@
-//! stdout and stderr of a guest, handed on to the container's [`Output`].
+//! stdout and stderr of a guest, handed on to the container's [`Output`], and stdin.
 
 use crate::spec::{Output, StdStream};
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Bytes a guest may write in one call. The output takes them at once, so this only bounds the
-/// copy that the host makes of them.
+/// Bytes a guest may write in one call: a bound on the copy that the host makes of them, where the
+/// output would take more.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// One output stream of one container.
-#[derive(Clone)]
 pub(crate) struct Sink {
     output: Arc<dyn Output>,
     stream: StdStream,
+    /// For [`AsyncWrite`]: kept between polls, or its waker would be lost.
+    waiting: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Sink {
@@ -26,6 +29,7 @@ impl Sink {
         Self {
             output: Arc::clone(output),
             stream,
+            waiting: Mutex::new(None),
         }
     }
 }
@@ -38,17 +42,21 @@ impl IsTerminal for Sink {
 
 impl StdoutStream for Sink {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
+        Box::new(Self::new(&self.output, self.stream))
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        Box::new(Self::new(&self.output, self.stream))
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for Sink {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        while self.output.room() == 0 {
+            self.output.ready().await;
+        }
+    }
 }
 
 impl OutputStream for Sink {
@@ -64,18 +72,28 @@ impl OutputStream for Sink {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES_MAX)
+        Ok(self.output.room().min(WRITE_BYTES_MAX))
     }
 }
 
 impl AsyncWrite for Sink {
     fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.output.write(self.stream, bytes);
-        Poll::Ready(Ok(bytes.len()))
+        let this = &mut *self;
+        let waiting = this.waiting.get_mut();
+        let mut room = this.output.room();
+        while room == 0 {
+            let ready = waiting.get_or_insert_with(|| this.output.ready());
+            ready!(ready.as_mut().poll(cx));
+            *waiting = None;
+            room = this.output.room();
+        }
+        let taken = bytes.len().min(room);
+        self.output.write(self.stream, &bytes[..taken]);
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

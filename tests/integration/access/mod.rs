@@ -38,6 +38,7 @@ async fn with_token(client: &Client, method: &str, path: &str, token: &str) -> A
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Answer {
         status: parts.status,
+        headers: parts.headers,
         body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
     }
 }

@@ -10,6 +10,7 @@ mod plugin;
 mod pod_totals;
 mod priority;
 mod quota;
+mod runtime_class;
 mod service_account;
 mod service_addresses;
 mod signing;
@@ -73,6 +74,9 @@ pub fn plugins(
         }),
         Box::new(priority::Priority {
             classes: Lookup::new(cache("scheduling.k8s.io", "priorityclasses")?),
+        }),
+        Box::new(runtime_class::RuntimeClasses {
+            classes: Lookup::new(cache("node.k8s.io", "runtimeclasses")?),
         }),
         Box::new(tolerations::DefaultTolerations),
         Box::new(defaults::DefaultStorageClass {

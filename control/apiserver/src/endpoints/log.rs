@@ -1,27 +1,19 @@
 //! `pods/NAME/log`: relayed from the pod's node.
 
-use std::net::IpAddr;
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
+use euston_streams::{Purpose, ReadingSession, negotiate};
 use euston_tls::HttpsClient;
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
 
+use super::agent::{ANSWER_TIMEOUT, Agent, Pipe, container, no_body, node_of};
 use super::request::Query;
 use crate::error::{ApiError, Result};
 use crate::registry::{Registry, Resource, name_of};
 use crate::storage::ObjectKey;
-
-/// How long the node may take to begin its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How much of a node's error message is passed on, in bytes.
-const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// What of the query the node understands.
 const PASSED_ON: &[&str] = &[
@@ -58,51 +50,67 @@ pub async fn get(
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
-    let node_name = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.node_name.as_deref())
-        .unwrap_or_default();
-    if node_name.is_empty() {
+    let node = node_of(&pod);
+    if node.is_empty() {
         // As Kubernetes: a pod that nobody runs has written nothing.
         return Ok(plain(StatusCode::OK, Body::empty()));
     }
-    let (address, port) = node_address(registry, node_name)?;
-    let client = client.ok_or_else(|| {
-        ApiError::unavailable("this API server has no client certificate to ask nodes with")
-    })?;
-    let host = std::net::SocketAddr::new(address, port);
+    let agent = Agent::of(registry, client, node)?;
     let namespace = entry.namespace();
-    let uri = format!(
-        "https://{host}/containerLogs/{namespace}/{pod_name}/{container}?{}",
+    let path = format!(
+        "/containerLogs/{namespace}/{pod_name}/{container}?{}",
         passed_on(query)
     );
-    let body = Empty::<Bytes>::new()
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    let request = Request::get(&uri).body(body).map_err(ApiError::internal)?;
-    let cannot = |why: &dyn std::fmt::Display| {
-        ApiError::unavailable(format!(
-            "the log of container {container:?} of pod {namespace}/{pod_name} cannot be fetched from node {node_name:?}: {why}"
-        ))
-    };
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.send(request))
-        .await
-        .map_err(|_| cannot(&format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())))?
-        .map_err(|e| cannot(&e))?;
+    let request = Request::get(path)
+        .body(no_body())
+        .map_err(ApiError::internal)?;
+    let what = format!("fetching the log of container {container:?} of pod {namespace}/{pod_name}");
+    let answer = agent.send(request, ANSWER_TIMEOUT, &what).await?;
     if answer.status().is_success() {
         return Ok(plain(answer.status(), Body::new(answer.into_body())));
     }
-    let status = answer.status();
-    let message = Limited::new(answer.into_body(), MESSAGE_BYTES_MAX)
-        .collect()
-        .await
-        .map(|b| String::from_utf8_lossy(&b.to_bytes()).trim().to_owned())
-        .unwrap_or_default();
-    Err(match status {
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => ApiError::bad_request(message),
-        _ => cannot(&format!("{status}: {message}")),
-    })
+    Err(agent.refusal(answer, &what).await)
+}
+
+/// The same log in the messages of a WebSocket.
+///
+/// # Errors
+/// 400 and 403 for an upgrade that cannot be.
+pub fn over_websocket(log: Response, headers: &HeaderMap, pipe: Pipe) -> Result<Response> {
+    let (agreed, answer) = negotiate(headers, Purpose::Reading).map_err(|refusal| ApiError {
+        code: refusal.status.as_u16(),
+        reason: match refusal.status {
+            StatusCode::FORBIDDEN => "Forbidden",
+            _ => "BadRequest",
+        },
+        message: refusal.message,
+        details: None,
+        continue_token: None,
+        allow: None,
+    })?;
+    let mut body = log.into_body();
+    pipe.run(move |client| async move {
+        let Ok(session) = ReadingSession::begin(client, agreed) else {
+            return;
+        };
+        let gone = session.gone();
+        let sending = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                if let Ok(bytes) = frame.into_data()
+                    && session.send(bytes).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        // A log that is followed may be silent for ever, and its reader gone.
+        gone.run_until_cancelled(sending).await;
+        session.finish().await;
+    })?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = answer;
+    Ok(response)
 }
 
 /// The part of the query that the node understands.
@@ -123,68 +131,4 @@ fn plain(status: StatusCode, body: Body) -> Response {
         .headers_mut()
         .insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
     response
-}
-
-/// The container that is asked for, or the only one.
-fn container(pod: &Pod, pod_name: &str, asked: Option<&str>) -> Result<String> {
-    let Some(spec) = &pod.spec else {
-        return Err(ApiError::internal("the pod has no spec"));
-    };
-    let ordinary: Vec<&str> = spec.containers.iter().map(|c| c.name.as_str()).collect();
-    let init: Vec<&str> = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .map(|c| c.name.as_str())
-        .collect();
-    match asked {
-        Some(name) if ordinary.contains(&name) || init.contains(&name) => Ok(name.to_owned()),
-        Some(name) => Err(ApiError::bad_request(format!(
-            "container {name} is not valid for pod {pod_name}"
-        ))),
-        None => match ordinary.as_slice() {
-            [only] if init.is_empty() => Ok((*only).to_owned()),
-            _ => {
-                let mut message = format!(
-                    "a container name must be specified for pod {pod_name}, choose one of: [{}]",
-                    ordinary.join(" ")
-                );
-                if !init.is_empty() {
-                    message.push_str(&format!(
-                        " or one of the init containers: [{}]",
-                        init.join(" ")
-                    ));
-                }
-                Err(ApiError::bad_request(message))
-            }
-        },
-    }
-}
-
-/// Where the agent of a node listens.
-fn node_address(registry: &Registry, name: &str) -> Result<(IpAddr, u16)> {
-    let missing =
-        |why: &str| ApiError::unavailable(format!("node {name:?} cannot be asked: {why}"));
-    let nodes = registry
-        .resource("", "v1", "nodes")
-        .ok_or_else(|| missing("unknown kind"))?;
-    let entry = nodes
-        .cache
-        .get(&ObjectKey::new(None, name))
-        .ok_or_else(|| missing("it is not registered any more"))?;
-    let node: Node = serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
-    let status = node.status.unwrap_or_default();
-    let address = status
-        .addresses
-        .iter()
-        .flatten()
-        .find(|a| a.type_ == "InternalIP")
-        .and_then(|a| a.address.parse().ok())
-        .ok_or_else(|| missing("it has reported no address yet"))?;
-    let port = status
-        .daemon_endpoints
-        .and_then(|d| d.kubelet_endpoint)
-        .and_then(|e| u16::try_from(e.port).ok())
-        .unwrap_or(10250);
-    Ok((address, port))
 }

@@ -1,9 +1,11 @@
 //! HTTP: a request comes in, a verb of the registry is called, a response goes out.
 //! A file per verb; none of them knows a kind.
 
+mod agent;
 mod apply;
 mod binding;
 mod body;
+mod connect;
 mod delivery;
 mod discovery;
 mod documents;
@@ -15,6 +17,7 @@ mod negotiate;
 mod partial;
 mod patch;
 mod protobuf;
+mod proxy;
 mod published;
 mod request;
 mod respond;
@@ -38,6 +41,7 @@ use euston_tls::HttpsClient;
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +68,7 @@ const READS_MAX: usize = 400;
 /// Writes under way at a time. More than kube-apiserver's 200, since ours wait for
 /// nothing but the store, which groups them.
 const WRITES_MAX: usize = 1_000;
-/// Watches and log streams open at a time. Each costs about 2 KiB while idle.
+/// Watches, log streams, and connections to nodes open at a time. Each costs about 2 KiB while idle.
 const STREAMS_MAX: usize = 20_000;
 
 /// How long a request that is no stream may take (kube-apiserver's `request-timeout`).
@@ -136,9 +140,7 @@ impl Api {
         let path = parts.uri.path();
         let query = Query::parse(parts.uri.query());
         if let Some(target) = ResourcePath::parse(path) {
-            return self
-                .resource(&user, &parts.method, &parts.headers, target, query, body)
-                .await;
+            return self.resource(&user, &parts, target, query, body).await;
         }
         self.may_have(&user, &parts)?;
         if !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -213,12 +215,12 @@ impl Api {
     async fn resource(
         &self,
         user: &User,
-        method: &Method,
-        headers: &HeaderMap,
+        parts: &Parts,
         target: ResourcePath,
         query: Query,
         body: Body,
     ) -> Result<Response> {
+        let (method, headers) = (&parts.method, &parts.headers);
         let watching = target.name.is_none() && (target.watch || query.flag("watch"));
         let verb = target.verb(method, watching);
         for action in verb
@@ -265,18 +267,29 @@ impl Api {
                     .ok_or_else(ApiError::no_such_path)?,
             ),
         };
+        if let Some(
+            sub @ (Subresource::Exec
+            | Subresource::Attach
+            | Subresource::PortForward
+            | Subresource::Proxy(_)),
+        ) = sub
+        {
+            return self
+                .relay(resource, sub, parts, &target, &query, body)
+                .await;
+        }
         let streams = watching || sub == Some(Subresource::Log);
         if streams {
-            let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
-                ApiError::too_many_requests(format!(
-                    "{STREAMS_MAX} watches and log streams are open already, please try again later"
-                ))
-            })?;
+            let permit = self.place()?;
             let response = match sub {
                 Some(_) => {
                     let key = self.key(resource, &target)?;
                     let client = self.node_client.as_ref();
-                    log::get(&self.registry, resource, &key, &query, client).await?
+                    let log = log::get(&self.registry, resource, &key, &query, client).await?;
+                    if euston_streams::wanted_upgrade(headers).is_some() {
+                        return log::over_websocket(log, headers, self.pipe(parts)?);
+                    }
+                    log
                 }
                 None => {
                     return self
@@ -284,12 +297,7 @@ impl Api {
                         .await;
                 }
             };
-            return Ok(response.map(|body| {
-                Body::new(Held {
-                    body,
-                    _permit: permit,
-                })
-            }));
+            return Ok(held(response, permit));
         }
         let reading = matches!(verb, "get" | "list");
         let gate = if reading { &self.reads } else { &self.writes };
@@ -317,6 +325,63 @@ impl Api {
             Err(_) => Err(ApiError::timeout(format!(
                 "Timeout: request did not complete within {limit:?}; whether a write happened is unknown"
             ))),
+        }
+    }
+
+    /// A place among the streams.
+    fn place(&self) -> Result<OwnedSemaphorePermit> {
+        self.streams.clone().try_acquire_owned().map_err(|_| {
+            ApiError::too_many_requests(format!(
+                "{STREAMS_MAX} watches and log streams are open already, please try again later"
+            ))
+        })
+    }
+
+    /// A place for a client that may be connected with a node.
+    fn pipe(&self, parts: &Parts) -> Result<agent::Pipe> {
+        Ok(agent::Pipe {
+            upgrade: parts.extensions.get::<OnUpgrade>().cloned(),
+            permit: self.place()?,
+            shutdown: self.shutdown.clone(),
+        })
+    }
+
+    /// What a node answers. Takes as long as client and node want.
+    async fn relay(
+        &self,
+        resource: Resource<'_>,
+        sub: Subresource,
+        parts: &Parts,
+        target: &ResourcePath,
+        query: &Query,
+        body: Body,
+    ) -> Result<Response> {
+        let (registry, client) = (&self.registry, self.node_client.as_ref());
+        let pipe = self.pipe(parts)?;
+        match sub {
+            Subresource::Proxy(to) => {
+                let call = proxy::Call {
+                    resource,
+                    to,
+                    target,
+                    parts,
+                    body,
+                    client,
+                };
+                Box::pin(proxy::proxy(registry, call, pipe)).await
+            }
+            _ => {
+                let key = self.key(resource, target)?;
+                let call = connect::Call {
+                    resource,
+                    key: &key,
+                    sub,
+                    parts,
+                    query,
+                    client,
+                };
+                Box::pin(connect::connect(registry, call, pipe)).await
+            }
         }
     }
 
@@ -563,10 +628,20 @@ async fn at_the_door(
     }
 }
 
-/// A stream's body, which gives its place back when it ends.
+/// A stream's body, which gives its place back when it ends. Its size is nobody's business: what a
+/// pod answers is not to be dressed.
 struct Held {
     body: Body,
     _permit: OwnedSemaphorePermit,
+}
+
+fn held(response: Response, permit: OwnedSemaphorePermit) -> Response {
+    response.map(|body| {
+        Body::new(Held {
+            body,
+            _permit: permit,
+        })
+    })
 }
 
 impl http_body::Body for Held {

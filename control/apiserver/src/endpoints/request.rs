@@ -161,6 +161,8 @@ pub struct ResourcePath {
     pub name: Option<String>,
     /// What hangs below the object.
     pub subresource: Option<String>,
+    /// What follows `proxy` in the path, as it was sent: empty, or from its slash on.
+    pub rest: String,
     /// The old way to ask for a watch: `/api/v1/watch/namespaces/a/pods`.
     pub watch: bool,
 }
@@ -168,6 +170,7 @@ pub struct ResourcePath {
 impl ResourcePath {
     /// Reads a path; `None` if it names no resource.
     pub fn parse(path: &str) -> Option<Self> {
+        let (path, tail) = split_proxy(path);
         let segments: Vec<String> = path
             .trim_matches('/')
             .split('/')
@@ -197,6 +200,7 @@ impl ResourcePath {
         let base = ResourcePath {
             group: own(group),
             version: own(version),
+            rest: own(tail),
             watch,
             ..Self::default()
         };
@@ -263,7 +267,7 @@ impl ResourcePath {
             },
             fields: query.get("fieldSelector").unwrap_or_default(),
         };
-        // A WebSocket is opened with GET, and does what POST does.
+        // A WebSocket is opened with GET, and does what POST does (KEP-4006).
         let connects = verb == "get" && CONNECTING.contains(&subresource);
         let also = connects.then_some(Action {
             verb: "create",
@@ -288,9 +292,70 @@ impl ResourcePath {
     }
 }
 
+/// Cuts a path behind the subresource `proxy`: what follows is none of ours.
+fn split_proxy(path: &str) -> (&str, &str) {
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
+    let ends: Vec<usize> = ends.chain([path.len()]).take(SEGMENTS_MAX).collect();
+    let segment = |index: usize| {
+        let begin = if index == 0 { 0 } else { *ends.get(index - 1)? };
+        path.get(begin + 1..*ends.get(index)?)
+    };
+    let first = if segment(0) == Some("apis") { 3 } else { 2 };
+    let namespaced = segment(first) == Some("namespaces");
+    let at = first + if namespaced { 4 } else { 2 };
+    match (segment(at), ends.get(at)) {
+        (Some("proxy"), Some(end)) => path.split_at(*end),
+        _ => (path, ""),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_proxy_is_kept_as_it_was_sent() {
+        for (path, expect) in [
+            ("/api/v1/nodes/n/proxy", ("/api/v1/nodes/n/proxy", "")),
+            ("/api/v1/nodes/n/proxy/", ("/api/v1/nodes/n/proxy", "/")),
+            (
+                "/api/v1/namespaces/a/services/https:b:c/proxy/x//%2F/proxy/",
+                (
+                    "/api/v1/namespaces/a/services/https:b:c/proxy",
+                    "/x//%2F/proxy/",
+                ),
+            ),
+            (
+                "/api/v1/namespaces/a/proxy/b",
+                ("/api/v1/namespaces/a/proxy/b", ""),
+            ),
+            ("/api/v1/nodes/n/status", ("/api/v1/nodes/n/status", "")),
+            ("/api/v1/proxy", ("/api/v1/proxy", "")),
+            ("/", ("/", "")),
+            ("", ("", "")),
+        ] {
+            assert_eq!(split_proxy(path), expect);
+        }
+        let path = ResourcePath::parse("/api/v1/namespaces/a/pods/b/proxy//c").unwrap();
+        assert_eq!(path.subresource.as_deref(), Some("proxy"));
+        assert_eq!(path.rest, "//c");
+    }
+
+    #[test]
+    fn running_a_command_is_never_reading() {
+        let verb = |path: &str, method: http::Method| {
+            ResourcePath::parse(path).unwrap().verb(&method, false)
+        };
+        for sub in ["exec", "attach", "portforward"] {
+            let path = format!("/api/v1/namespaces/a/pods/b/{sub}");
+            assert_eq!(verb(&path, http::Method::GET), Some("create"));
+            assert_eq!(verb(&path, http::Method::POST), Some("create"));
+        }
+        let path = "/api/v1/namespaces/a/pods/b/proxy/x";
+        assert_eq!(verb(path, http::Method::GET), Some("get"));
+        assert_eq!(verb(path, http::Method::POST), Some("create"));
+        assert_eq!(verb(path, http::Method::DELETE), Some("delete"));
+    }
 
     fn check(path: &str, expect: Option<[&str; 6]>) {
         let got = ResourcePath::parse(path).map(|p| {

@@ -36,12 +36,31 @@ pub enum Subresource {
     Approval,
     /// `token`: a new token of a service account.
     Token,
+    /// `exec`: run a command in a container.
+    Exec,
+    /// `attach`: join the streams of a container that runs.
+    Attach,
+    /// `portforward`: connections to ports of a pod.
+    PortForward,
+    /// `proxy`: requests to what stands behind the object.
+    Proxy(ProxyTo),
     /// `eviction`: a deletion that budgets may refuse.
     Eviction,
     /// `ephemeralcontainers`: containers added to a running pod.
     EphemeralContainers,
     /// `resize`: the resources of a running pod.
     Resize,
+}
+
+/// Whom the subresource `proxy` speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyTo {
+    /// The agent of the node.
+    Node,
+    /// The pod.
+    Pod,
+    /// A pod behind the Service.
+    Service,
 }
 
 impl Subresource {
@@ -55,6 +74,10 @@ impl Subresource {
             Subresource::Finalize => "finalize",
             Subresource::Approval => "approval",
             Subresource::Token => "token",
+            Subresource::Exec => "exec",
+            Subresource::Attach => "attach",
+            Subresource::PortForward => "portforward",
+            Subresource::Proxy(_) => "proxy",
             Subresource::Eviction => "eviction",
             Subresource::EphemeralContainers => "ephemeralcontainers",
             Subresource::Resize => "resize",
@@ -72,6 +95,10 @@ impl Subresource {
             Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
             Subresource::Log => &["get"],
             Subresource::Finalize => &["update"],
+            Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
+                &["create", "get"]
+            }
+            Subresource::Proxy(_) => &["create", "delete", "get", "patch", "update"],
         }
     }
 
@@ -81,6 +108,12 @@ impl Subresource {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
             Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
+            Subresource::Exec => Some(("", "v1", "PodExecOptions")),
+            Subresource::Attach => Some(("", "v1", "PodAttachOptions")),
+            Subresource::PortForward => Some(("", "v1", "PodPortForwardOptions")),
+            Subresource::Proxy(ProxyTo::Node) => Some(("", "v1", "NodeProxyOptions")),
+            Subresource::Proxy(ProxyTo::Pod) => Some(("", "v1", "PodProxyOptions")),
+            Subresource::Proxy(ProxyTo::Service) => Some(("", "v1", "ServiceProxyOptions")),
             Subresource::Eviction => Some(("policy", "v1", "Eviction")),
             _ => None,
         }

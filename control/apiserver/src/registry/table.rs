@@ -11,14 +11,15 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::Resource;
-use super::kind::{Dependents, Kind, Subresource};
+use super::kind::{Dependents, Kind, ProxyTo, Subresource};
 use crate::kinds;
 use crate::storage::ResourceCache;
 
 /// The kinds that this server was built with.
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{
-        Binding, EphemeralContainers, Eviction, Finalize, Log, Resize, Scale, Status, Token,
+        Attach, Binding, EphemeralContainers, Eviction, Exec, Finalize, Log, PortForward, Proxy,
+        Resize, Scale, Status, Token,
     };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
@@ -27,12 +28,23 @@ pub fn builtin() -> Vec<Kind> {
             .with(&[Status, Finalize]),
         Kind::new(kinds::node::NodeStrategy, "node", false)
             .short(&["no"])
-            .with(&[Status]),
+            .with(&[Status, Proxy(ProxyTo::Node)]),
         Kind::new(kinds::pod::PodStrategy, "pod", true)
             .short(&["po"])
             .in_all()
             .answers_deleted()
-            .with(&[Status, Binding, Log, Eviction, EphemeralContainers, Resize]),
+            .with(&[
+                Status,
+                Binding,
+                Log,
+                Eviction,
+                EphemeralContainers,
+                Resize,
+                Exec,
+                Attach,
+                PortForward,
+                Proxy(ProxyTo::Pod),
+            ]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
         Kind::new(kinds::secret::SecretStrategy, "secret", true).decides(),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
@@ -40,7 +52,7 @@ pub fn builtin() -> Vec<Kind> {
             .in_all()
             .create_on_update()
             .answers_deleted()
-            .with(&[Status]),
+            .with(&[Status, Proxy(ProxyTo::Service)]),
         Kind::new(
             kinds::service_account::ServiceAccountStrategy,
             "serviceaccount",

@@ -37,9 +37,11 @@ impl Worker {
                 if let Some((_, listener)) = &running.listener {
                     listener.drain(SHUTDOWN_GRACE).await;
                 }
-                let _ =
-                    tokio::time::timeout(SHUTDOWN_GRACE, running.container.stop(SHUTDOWN_GRACE))
-                        .await;
+                let _ = tokio::time::timeout(
+                    SHUTDOWN_GRACE,
+                    running.live.container.stop(SHUTDOWN_GRACE),
+                )
+                .await;
                 running.log.close(LOG_CLOSE).await;
             });
         futures::future::join_all(stops).await;

@@ -13,6 +13,7 @@ use crate::pod::desire::Desire;
 use crate::pod::plan::{Action, StopReason, plan};
 use crate::pod::recover::recover;
 use crate::pod::state::{EndCause, HoldReason, News, Observed};
+use crate::remote::live::Live;
 use crate::setup;
 use crate::status_writer::PodId;
 use euston_client::{EventType, reference};
@@ -49,6 +50,10 @@ pub(crate) struct Input {
 pub(crate) struct Shown {
     /// Per container: the number of its present or last start, and its log while it may grow.
     pub(crate) logs: Vec<(String, i32, Option<Arc<LogWriter>>)>,
+    /// The containers that run.
+    pub(crate) live: Vec<(String, Live)>,
+    /// The pod's address, while it has one.
+    pub(crate) ip: Option<IpAddr>,
 }
 
 enum Done {
@@ -327,7 +332,7 @@ impl Worker {
             desired.pre_stop.clone(),
             self.observed.ip,
         );
-        let (container, listener) = (running.container.clone(), running.listener.clone());
+        let (container, listener) = (running.live.container.clone(), running.listener.clone());
         let about = self.about.clone();
         self.op(async move {
             let began = Instant::now();
@@ -372,7 +377,7 @@ impl Worker {
                 running,
                 image_id,
             } => {
-                let container = running.container.clone();
+                let container = running.live.container.clone();
                 if self.turns[index] != turn {
                     // Given up while it started.
                     self.unlisten(&running);

@@ -90,6 +90,12 @@ impl Worker {
                 (desired.name.clone(), view.restarts, log)
             })
             .collect();
-        self.shown.send_replace(Shown { logs });
+        let names = self.desire.containers.iter().map(|desired| &desired.name);
+        let live = names
+            .zip(&self.running)
+            .filter_map(|(name, running)| Some((name.clone(), running.as_ref()?.live.clone())))
+            .collect();
+        let ip = self.observed.ip;
+        self.shown.send_replace(Shown { logs, live, ip });
     }
 }

@@ -7,10 +7,12 @@ use crate::logs::{self, writer::LogWriter};
 use crate::node::Node;
 use crate::pod::desire::{ContainerDesire, Hook};
 use crate::pod::state::HoldReason;
+use crate::remote::live::{Live, Stdin};
+use crate::remote::pipe::Taps;
 use crate::setup;
 use euston_client::EventType;
 use euston_network::Caller;
-use euston_sandbox::{Container, ContainerSpec, Entry};
+use euston_sandbox::{ContainerSpec, Entry, Input};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A container that runs.
 pub(super) struct Running {
-    pub(super) container: Container,
+    pub(super) live: Live,
     pub(super) listener: Option<(u16, Arc<Listener>)>,
     pub(super) log: Arc<LogWriter>,
 }
@@ -85,6 +87,15 @@ pub(super) async fn start_container(
     }
     let log = node.disk.open(log_dir, attempt);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let (stdin, input) = match built.stdin {
+        Some(once) => {
+            let (stdin, input) = Stdin::open(once);
+            (Some(stdin), input)
+        }
+        None => (None, Input::default()),
+    };
+    let taps = Taps::default();
+    let mounts: Arc<[_]> = built.mounts.as_slice().into();
     let spec = ContainerSpec {
         image: ready.image,
         entry,
@@ -95,7 +106,11 @@ pub(super) async fn start_container(
         cpu_limit_millis: built.cpu_limit,
         max_concurrent_requests: REQUESTS_MAX,
         request_timeout: REQUEST_TIMEOUT,
-        output: Arc::new(ToLog(log.clone())),
+        input,
+        output: Arc::new(ToLog {
+            log: log.clone(),
+            taps: taps.clone(),
+        }),
         network: Arc::new(Outbound {
             net: node.net.clone(),
             caller: Caller {
@@ -120,7 +135,13 @@ pub(super) async fn start_container(
         listener = Some((desired.port, door));
     }
     let running = Running {
-        container,
+        live: Live {
+            container,
+            taps,
+            stdin,
+            mounts,
+            tty: built.tty,
+        },
         listener,
         log,
     };
@@ -136,7 +157,7 @@ pub(super) async fn start_container(
         if let Some((port, _)) = &running.listener {
             node.net.unlisten(ip, *port);
         }
-        running.container.kill();
+        running.live.container.kill();
         running.log.close(LOG_CLOSE).await;
         return Err(create(format!("the postStart hook failed: {why}")));
     }

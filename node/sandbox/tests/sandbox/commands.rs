@@ -1,7 +1,7 @@
 //! Commands: how they end, and what they may hold.
 
 use crate::common::{Recorder, ended, image, run, spec, start, wat};
-use euston_sandbox::{Entry, ExitReason, StartError};
+use euston_sandbox::{Entry, Exec, ExitReason, Input, Output, StartError, StdStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -388,4 +388,122 @@ async fn hostile_commands_hurt_themselves_only() {
         assert_eq!(exit.code, code, "{name}: {exit}");
         assert!(exit.message.contains(message), "{name}: {exit}");
     }
+}
+
+/// Copies standard input to standard output, 64 KiB at a time at most, and exits with how often it
+/// read something, at most 100.
+const CAT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (import "wasi_snapshot_preview1" "fd_read"
+        (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (func (export "_start") (local $count i32)
+        (i32.store (i32.const 0) (i32.const 1024))
+        (loop $again
+            (i32.store (i32.const 4) (i32.const 65536))
+            (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))
+                (then (call $exit (i32.const 101))))
+            (if (i32.load (i32.const 8))
+                (then
+                    (local.set $count (i32.add (local.get $count) (i32.const 1)))
+                    (i32.store (i32.const 4) (i32.load (i32.const 8)))
+                    (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))
+                        (then (call $exit (i32.const 102))))
+                    (br $again))))
+        (call $exit (i32.gt_u (local.get $count) (i32.const 0)))))"#;
+
+#[tokio::test]
+async fn a_command_reads_its_input_until_the_end() {
+    let image = image(CAT).await;
+    let (exit, output) = run(&image, |spec| spec.input = Input::new(&b"flour"[..])).await;
+    assert_eq!((output.stdout().as_str(), exit.code), ("flour", 1));
+    // Closed by default.
+    let (exit, output) = run(&image, |_| {}).await;
+    assert_eq!((output.stdout().as_str(), exit.code), ("", 0));
+}
+
+/// Takes so many bytes at a time, and remembers all.
+#[derive(Default)]
+struct Narrow {
+    taken: Arc<Recorder>,
+    waiting: parking_lot::Mutex<usize>,
+    drained: Arc<tokio::sync::Notify>,
+}
+
+const NARROW: usize = 1000;
+
+impl Output for Narrow {
+    fn write(&self, stream: StdStream, bytes: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        *waiting += bytes.len();
+        assert!(*waiting <= NARROW, "more than there was room for");
+        self.taken.write(stream, bytes);
+    }
+
+    fn room(&self) -> usize {
+        NARROW - *self.waiting.lock()
+    }
+
+    fn ready(&self) -> futures::future::BoxFuture<'static, ()> {
+        let drained = self.drained.clone();
+        Box::pin(async move { drained.notified().await })
+    }
+}
+
+#[tokio::test]
+async fn a_command_waits_for_a_slow_reader_of_its_output() {
+    let image = image(CAT).await;
+    let output = Arc::new(Narrow::default());
+    let input = vec![b'x'; 50 * NARROW];
+    let mut spec = spec(&image, Entry::Command, &output.taken);
+    spec.output = output.clone();
+    spec.input = Input::new(std::io::Cursor::new(input.clone()));
+    let container = start(spec).await;
+    let drain = async {
+        loop {
+            *output.waiting.lock() = 0;
+            output.drained.notify_one();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        exit = ended(&container) => assert_eq!(exit.code, 1, "{exit:?}"),
+        () = drain => {}
+    }
+    assert_eq!(output.taken.stdout().len(), input.len());
+}
+
+#[tokio::test]
+async fn another_command_runs_in_a_container_and_shares_its_limits() {
+    let image = image(CAT).await;
+    let (_keep_open, silent) = tokio::io::duplex(1);
+    let first = Arc::new(Recorder::default());
+    let mut spec = spec(&image, Entry::Command, &first);
+    spec.input = Input::new(silent);
+    spec.env = vec![("A".into(), "b".into())];
+    let container = start(spec).await;
+    let second = Arc::new(Recorder::default());
+    let exec = |args: &[&str]| Exec {
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        input: Input::new(&b"butter"[..]),
+        output: second.clone(),
+    };
+    let other = container.exec(exec(&["cat"])).unwrap();
+    assert_eq!(ended(&other).await.code, 1);
+    assert_eq!(
+        (first.stdout().as_str(), second.stdout().as_str()),
+        ("", "butter")
+    );
+    assert!(container.exit().is_none());
+    let both = container.usage();
+    assert!(
+        both.memory_peak_bytes >= 2 * (128 << 10),
+        "both count: {both:?}"
+    );
+    let error = container.exec(exec(&["c\0t"])).err().unwrap();
+    assert!(matches!(error, StartError::Invalid { .. }), "{error}");
+    container.kill();
+    assert_eq!(ended(&container).await.code, 137);
 }

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use euston_sandbox::{
-    Body, Container, ContainerSpec, Entry, Exit, Image, OutboundError, OutboundHttp,
+    Body, Container, ContainerSpec, Entry, Exit, Image, Input, OutboundError, OutboundHttp,
     OutboundOptions, Output, Runtime, RuntimeConfig, StdStream,
 };
 use http_body_util::BodyExt;
@@ -154,6 +154,7 @@ pub(crate) fn spec(image: &Arc<Image>, entry: Entry, output: &Arc<Recorder>) -> 
         cpu_limit_millis: None,
         max_concurrent_requests: 64,
         request_timeout: LONG,
+        input: Input::default(),
         output: Arc::clone(output) as Arc<dyn Output>,
         network: no_network(),
     }
