@@ -2,15 +2,16 @@
 
 use super::steps::Step;
 
+/// With their namespace: kubectl does not fill it in here.
 const RECONCILED: &str = r#"
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: { name: reconciled }
+metadata: { name: reconciled, namespace: default }
 rules: [{ verbs: [get], apiGroups: [""], resources: [services] }]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: { name: reconciled }
+metadata: { name: reconciled, namespace: default }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: reconciled }
 subjects: [{ kind: User, name: tom, apiGroup: rbac.authorization.k8s.io }]
 "#;
@@ -75,7 +76,12 @@ pub const STEPS: &[Step] = &[
     ),
     ("auth can-i delete pods --as jane", "", false, "no"),
     ("auth can-i get pods -A --as jane", "", false, "no"),
-    ("auth can-i get pods/log --as jane", "", false, "no"),
+    (
+        "auth can-i get pods --subresource=log --as jane",
+        "",
+        false,
+        "no",
+    ),
     (
         "auth can-i get secrets --as system:serviceaccount:default:robot",
         "",
@@ -142,7 +148,12 @@ pub const STEPS: &[Step] = &[
     ),
     ("auth reconcile -f -", RECONCILED, true, "reconciled"),
     ("auth reconcile -f -", RECONCILED, true, "reconciled"),
-    ("auth can-i get services --as tom", "", true, "yes"),
+    (
+        "auth can-i get services --as tom -n default",
+        "",
+        true,
+        "yes",
+    ),
     ("get roles", "", true, "CREATED AT"),
     ("get rolebindings -o wide", "", true, "default/robot"),
     ("describe rolebinding reader", "", true, "jane"),
