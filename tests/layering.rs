@@ -30,6 +30,11 @@ const ARROWS: &[Arrow] = &[
         "the store is usable alone, by clients of etcd",
     ),
     ("euston-api", &[], "the vocabulary is below everything"),
+    (
+        "euston-access",
+        &["euston-api"],
+        "who may do what is decided without I/O, by whoever has the facts",
+    ),
     ("euston-tls", &[], "certificates know neither API nor store"),
     (
         "euston-images",
@@ -60,6 +65,7 @@ const ARROWS: &[Arrow] = &[
         "euston-apiserver",
         &[
             "euston-api",
+            "euston-access",
             "euston-custom",
             "euston-fields",
             "euston-protobuf",
@@ -90,7 +96,7 @@ const ARROWS: &[Arrow] = &[
     ),
     (
         "euston-controllers",
-        &["euston-api", "euston-client"],
+        &["euston-api", "euston-access", "euston-client"],
         "controllers are ordinary API clients",
     ),
     (

@@ -1,6 +1,8 @@
 //! Stock kubectl, the versions that are at hand: 1.32 from the PATH, 1.37 where
 //! `tests/fetch-kubectl.sh` put it. Both run the same table of commands (`steps.rs`).
 
+mod access;
+mod custom;
 mod objects;
 mod steps;
 mod streams;
@@ -142,6 +144,55 @@ fn stock_kubectl_does_what_its_users_expect() {
 }
 
 #[test]
+fn stock_kubectl_asks_and_says_who_may_do_what() {
+    let cluster = Cluster::start(&[]);
+    for (i, kubectl) in at_hand().iter().enumerate() {
+        let namespace = format!("v{i}");
+        let create = format!("create namespace {namespace}");
+        kubectl.expect(&cluster, "default", &create, "", (true, "created"));
+        let requests = access::requests();
+        kubectl.expect(
+            &cluster,
+            &namespace,
+            "apply -f -",
+            &requests,
+            (true, "created"),
+        );
+        for (line, input, succeeds, prints) in access::STEPS {
+            kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
+        }
+        bearer(kubectl, &cluster, &namespace);
+    }
+}
+
+/// A token alone is enough to be somebody, and a wrong one is not to be anybody.
+fn bearer(kubectl: &Kubectl, cluster: &Cluster, namespace: &str) {
+    let (made, token) = kubectl.run(cluster, namespace, "create token robot", "");
+    assert!(made, "{token}");
+    let (_, config) = kubectl.run(cluster, namespace, "config view --raw -o json", "");
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let mut config = config.clone();
+    config["users"][0]["user"] = serde_json::json!({ "token": token.trim() });
+    let file = cluster.dir.join(format!("token-{namespace}"));
+    std::fs::write(&file, config.to_string()).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let check = |line: &str, succeeds: bool, prints: &str| {
+        let line = format!("{line} --kubeconfig {file}");
+        kubectl.expect(cluster, namespace, &line, "", (succeeds, prints));
+    };
+    let name = format!("system:serviceaccount:{namespace}:robot");
+    check("auth whoami", true, &name);
+    check(
+        "get pods",
+        false,
+        &format!("User \"{name}\" cannot list resource \"pods\""),
+    );
+    config["users"][0]["user"] = serde_json::json!({ "token": "eyJhbGciOiJub25lIn0.e30." });
+    std::fs::write(&file, config.to_string()).unwrap();
+    check("get pods", false, "You must be logged in to the server");
+}
+
+#[test]
 fn kinds_without_a_controller_are_checked_listed_and_described() {
     let cluster = Cluster::start(&[]);
     for (i, kubectl) in at_hand().iter().enumerate() {
@@ -151,6 +202,64 @@ fn kinds_without_a_controller_are_checked_listed_and_described() {
         for (line, input, succeeds, prints) in objects::STEPS {
             kubectl.expect(&cluster, &namespace, line, input, (*succeeds, prints));
         }
+    }
+}
+
+#[test]
+fn kinds_that_users_define_are_kinds_like_any_other() {
+    let cluster = Cluster::start(&[]);
+    for kubectl in &at_hand() {
+        for (line, input, succeeds, prints) in custom::STEPS {
+            kubectl.expect(&cluster, "default", line, input, (*succeeds, prints));
+        }
+    }
+}
+
+#[test]
+fn helm_installs_upgrades_and_removes_a_chart_with_a_kind_of_its_own() {
+    let cluster = Cluster::start(&[]);
+    let chart = cluster.dir.join("wardrobe");
+    for (file, text) in custom::CHART {
+        let file = chart.join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    for kubectl in &at_hand() {
+        let helm = kubectl.path.with_file_name("helm");
+        if !helm.is_file() {
+            continue;
+        }
+        let run = |line: &str, prints: &str| {
+            let mut command = Command::new(&helm);
+            command.args(line.split(' ')).current_dir(&cluster.dir);
+            let out = command
+                .env("KUBECONFIG", cluster.kubeconfig())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+            assert!(out.status.success(), "helm {line}\n{text}");
+            assert!(
+                text.contains(prints),
+                "helm {line}: {prints:?} is not in\n{text}"
+            );
+        };
+        run("install one ./wardrobe --timeout 50s", "STATUS: deployed");
+        run(
+            "upgrade one ./wardrobe --set color=blue --timeout 50s",
+            "REVISION: 2",
+        );
+        let color = "get shirt one -o jsonpath={.spec.color}";
+        kubectl.expect(&cluster, "default", color, "", (true, "blue"));
+        run("rollback one 1 --timeout 50s", "Rollback was a success");
+        kubectl.expect(&cluster, "default", color, "", (true, "red"));
+        run("uninstall one --timeout 50s", "uninstalled");
+        kubectl.expect(
+            &cluster,
+            "default",
+            "get shirts",
+            "",
+            (true, "No resources found"),
+        );
     }
 }
 

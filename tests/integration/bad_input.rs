@@ -305,7 +305,11 @@ async fn strangers_learn_health_and_version_only() {
         "/api/v1/nodes",
     ] {
         let answer = raw::send(&nobody, "GET", path, "", "").await;
-        assert_eq!(answer.status, 401, "{path}: {answer:?}");
+        assert_eq!(answer.status, 403, "{path}: {answer:?}");
+        let says = answer
+            .message()
+            .contains("User \"system:anonymous\" cannot");
+        assert!(says, "{path}: {answer:?}");
     }
     let known = plane.api.client("jane", &["people"]);
     let answer = raw::send(&known, "GET", PODS, "", "").await;

@@ -66,6 +66,51 @@ const KINDS: &[(&str, &str, &str)] = &[
         "EndpointSlice",
         "io.k8s.api.discovery.v1",
     ),
+    (
+        "/api/v1/namespaces/default/replicationcontrollers",
+        "ReplicationController",
+        "io.k8s.api.core.v1",
+    ),
+    (
+        "/api/v1/namespaces/default/podtemplates",
+        "PodTemplate",
+        "io.k8s.api.core.v1",
+    ),
+    (
+        "/apis/apps/v1/namespaces/default/statefulsets",
+        "StatefulSet",
+        "io.k8s.api.apps.v1",
+    ),
+    (
+        "/apis/apps/v1/namespaces/default/daemonsets",
+        "DaemonSet",
+        "io.k8s.api.apps.v1",
+    ),
+    (
+        "/apis/apps/v1/namespaces/default/controllerrevisions",
+        "ControllerRevision",
+        "io.k8s.api.apps.v1",
+    ),
+    (
+        "/apis/batch/v1/namespaces/default/jobs",
+        "Job",
+        "io.k8s.api.batch.v1",
+    ),
+    (
+        "/apis/batch/v1/namespaces/default/cronjobs",
+        "CronJob",
+        "io.k8s.api.batch.v1",
+    ),
+    (
+        "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        "io.k8s.api.autoscaling.v2",
+    ),
+    (
+        "/apis/policy/v1/namespaces/default/poddisruptionbudgets",
+        "PodDisruptionBudget",
+        "io.k8s.api.policy.v1",
+    ),
 ];
 
 fn message(package: &str, kind: &str) -> Message {

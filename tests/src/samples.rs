@@ -31,6 +31,7 @@ pub fn sample(kind: &str, name: &str) -> Value {
     let pod_spec = json!({ "containers": [{ "name": "main", "image": "hello:v1" }] });
     let template = json!({ "metadata": { "labels": { "app": name } }, "spec": pod_spec });
     let selector = json!({ "matchLabels": { "app": name } });
+    let job = json!({ "template": { "spec": { "restartPolicy": "Never", "containers": pod_spec["containers"] } } });
     // What nobody makes, so that tests of other kinds may go on beside a webhook or policy.
     let about_nothing = json!({ "resourceRules": [
         { "operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["nones"] },
@@ -54,6 +55,31 @@ pub fn sample(kind: &str, name: &str) -> Value {
             "coordination.k8s.io/v1",
             json!({ "spec": { "holderIdentity": "me", "leaseDurationSeconds": 40 } }),
         ),
+        "CertificateSigningRequest" => (
+            "certificates.k8s.io/v1",
+            json!({
+                "spec": {
+                    "request": include_str!("../integration/access/ann.csr.base64").trim(),
+                    "signerName": "kubernetes.io/kube-apiserver-client",
+                    "usages": ["client auth"],
+                },
+            }),
+        ),
+        "ClusterTrustBundle" => (
+            "certificates.k8s.io/v1",
+            json!({ "spec": { "trustBundle": include_str!("trust-bundle.pem") } }),
+        ),
+        "Role" | "ClusterRole" => (
+            "rbac.authorization.k8s.io/v1",
+            json!({ "rules": [{ "verbs": ["get"], "apiGroups": [""], "resources": ["pods"] }] }),
+        ),
+        "RoleBinding" | "ClusterRoleBinding" => (
+            "rbac.authorization.k8s.io/v1",
+            json!({
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+                "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
+            }),
+        ),
         "EndpointSlice" => (
             "discovery.k8s.io/v1",
             json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["10.128.0.1"] }], "ports": [{ "port": 80 }] }),
@@ -61,6 +87,30 @@ pub fn sample(kind: &str, name: &str) -> Value {
         "ReplicaSet" | "Deployment" => (
             "apps/v1",
             json!({ "spec": { "replicas": 1, "selector": selector, "template": template } }),
+        ),
+        "ReplicationController" => ("v1", json!({ "spec": { "template": template } })),
+        "PodTemplate" => ("v1", json!({ "template": template })),
+        "StatefulSet" => (
+            "apps/v1",
+            json!({ "spec": { "serviceName": name, "selector": selector, "template": template } }),
+        ),
+        "DaemonSet" => (
+            "apps/v1",
+            json!({ "spec": { "selector": selector, "template": template } }),
+        ),
+        "ControllerRevision" => ("apps/v1", json!({ "data": { "spec": {} }, "revision": 1 })),
+        "Job" => ("batch/v1", json!({ "spec": job })),
+        "CronJob" => (
+            "batch/v1",
+            json!({ "spec": { "schedule": "*/5 * * * *", "jobTemplate": { "spec": job } } }),
+        ),
+        "HorizontalPodAutoscaler" => (
+            "autoscaling/v2",
+            json!({ "spec": { "maxReplicas": 3, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": name } } }),
+        ),
+        "PodDisruptionBudget" => (
+            "policy/v1",
+            json!({ "spec": { "minAvailable": 1, "selector": selector } }),
         ),
         "LimitRange" => (
             "v1",

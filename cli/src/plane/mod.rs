@@ -2,6 +2,7 @@
 
 mod leading;
 mod parts;
+mod signer;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -116,6 +117,7 @@ impl Plane {
         );
         let options = euston_controllers::Options {
             ca_pem: ca_pem.to_owned(),
+            signer: Some(Arc::new(signer::Signer(config.pki.authority.clone()))),
             ..Default::default()
         };
         parts.spawn(

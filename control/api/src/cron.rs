@@ -36,8 +36,8 @@ pub struct Calendar {
 }
 
 struct Field {
-    min: u32,
-    max: u32,
+    min: u64,
+    max: u64,
     names: &'static [&'static str],
 }
 
@@ -201,13 +201,13 @@ impl Field {
                 "beginning of range ({start}) beyond end of range ({end}): {text}"
             ));
         }
-        let Some(step) = std::num::NonZeroU32::new(step) else {
+        let Some(step) = std::num::NonZeroU64::new(step) else {
             return Err(format!("step of range should be a positive number: {text}"));
         };
         let step = usize::try_from(step.get()).unwrap_or(usize::MAX);
         let bits = (start..=end)
             .step_by(step)
-            .fold(0, |bits, n| bits | (1 << n));
+            .fold(0, |bits, n| bits | (1_u64 << n));
         Ok((bits, any))
     }
 
@@ -229,16 +229,16 @@ impl Field {
         Err(format!("too many slashes: {text}"))
     }
 
-    fn value(&self, text: &str) -> Result<u32, String> {
+    fn value(&self, text: &str) -> Result<u64, String> {
         let lower = text.to_lowercase();
         match self.names.iter().position(|name| *name == lower) {
-            Some(index) => Ok(self.min + u32::try_from(index).unwrap_or(u32::MAX)),
+            Some(index) => Ok(self.min + index as u64),
             None => whole(text),
         }
     }
 }
 
-fn whole(text: &str) -> Result<u32, String> {
+fn whole(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!(
@@ -253,8 +253,7 @@ fn whole(text: &str) -> Result<u32, String> {
     if number < 0 {
         return Err(format!("negative number ({number}) not allowed: {text}"));
     }
-    // What is too large for a field is said to be so with its bounds.
-    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    Ok(number.unsigned_abs())
 }
 
 /// Reads Go's durations, `1h30m` or `1.5s`, in nanoseconds.
@@ -316,8 +315,8 @@ pub fn is_time_zone(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn bits(values: impl IntoIterator<Item = u32>) -> u64 {
-        values.into_iter().fold(0, |bits, n| bits | (1 << n))
+    fn bits(values: impl IntoIterator<Item = u64>) -> u64 {
+        values.into_iter().fold(0, |bits, n| bits | (1_u64 << n))
     }
 
     fn calendar(text: &str) -> Calendar {
@@ -428,7 +427,7 @@ mod tests {
             ("0 0 * foo *", &atoi("foo")),
             (
                 "99999999999 * * * *",
-                "end of range (4294967295) above maximum (59): 99999999999",
+                "end of range (99999999999) above maximum (59): 99999999999",
             ),
             ("@often", "unrecognized descriptor: @often"),
             ("@Daily", "unrecognized descriptor: @Daily"),

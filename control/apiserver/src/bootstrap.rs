@@ -1,8 +1,9 @@
 //! What every cluster has from its first moment: the namespaces that Kubernetes
-//! starts with, the objects that describe the cluster itself, and the Service that stands for
+//! starts with, its roles, the objects that describe the cluster itself, and the Service that stands for
 //! the API.
 
 mod objects;
+mod roles;
 
 use std::net::IpAddr;
 
@@ -47,6 +48,7 @@ pub async fn run(registry: &Registry, api: Option<(IpAddr, u16)>) -> Result<()> 
         )
         .await?;
     }
+    roles::run(registry).await?;
     objects::ensure_all(registry).await?;
     let Some((address, port)) = api else {
         return Ok(());

@@ -10,8 +10,8 @@
 //! schema, patch, openapi   facts about the types, and what is made of them
 //! ```
 
+mod access;
 mod admission;
-mod auth;
 mod bootstrap;
 mod custom;
 mod endpoints;
@@ -25,8 +25,8 @@ mod server;
 mod storage;
 mod upkeep;
 
-pub use auth::MASTERS;
 pub use endpoints::GIT_VERSION;
 pub use error::ApiError;
+pub use euston_access::user::MASTERS;
 pub use server::{ApiServer, Config};
 pub use storage::ImageCatalog;

@@ -1,18 +1,19 @@
 //! Puts the parts together.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use euston_access::User;
 use euston_tls::HttpsClient;
 use http::HeaderValue;
 use http::header::USER_AGENT;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::access::Access;
 use crate::admission::{self, Admission, Quotas, ServiceAddresses};
-use crate::auth::User;
 use crate::endpoints::Api;
 use crate::error::{ApiError, Result};
 use crate::registry::Registry;
@@ -57,9 +58,14 @@ impl ApiServer {
                 .map(|row| row.cache)
                 .ok_or_else(|| ApiError::internal(format!("the kind {plural} is not registered")))
         };
+        let keys_url = match config.advertise {
+            Some((ip, port)) => format!("https://{}/openid/v1/jwks", SocketAddr::new(ip, port)),
+            None => "/openid/v1/jwks".to_owned(),
+        };
+        let access = Arc::new(Access::start(&table, &storage, keys_url).await?);
         let addresses = ServiceAddresses::new(cache("", "services")?);
         let quotas = Quotas::new(cache("", "resourcequotas")?, storage.clone(), table.clone());
-        let plugins = admission::plugins(cache)?;
+        let plugins = admission::plugins(&access, cache)?;
         let admission = Admission::new(cache("", "namespaces")?, addresses, plugins, quotas);
         let registry = Arc::new(Registry::new(table.clone(), storage, admission));
         let (group, _, plural) = custom::DEFINITIONS;
@@ -79,6 +85,7 @@ impl ApiServer {
         ));
         let api = Api::new(
             registry.clone(),
+            access,
             config.node_client,
             config.shutdown.clone(),
         );
@@ -98,19 +105,20 @@ impl ApiServer {
         self.router.clone()
     }
 
-    /// A client of this API in the same process: no socket, no TLS, everything else alike.
+    /// A client of this API in the same process: no socket, no TLS, everything else alike. Without a name it is
+    /// whoever its requests say: by a token, or nobody.
     pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
-        let user = User {
-            name: user.to_owned(),
-            groups: groups.iter().map(|&g| g.to_owned()).collect(),
-        };
-        let agent = user.name.rsplit(':').next().unwrap_or_default();
+        let agent = user.rsplit(':').next().unwrap_or_default();
         let agent = HeaderValue::from_str(agent).unwrap_or(HeaderValue::from_static("euston"));
+        let groups = groups.iter().map(|&g| g.to_owned());
+        let user = (!user.is_empty()).then(|| Arc::new(User::known(user, groups)));
         let router = self.router.clone();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let router = router.clone();
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(user.clone());
+            if let Some(user) = user.clone() {
+                request.extensions_mut().insert(user);
+            }
             // Who owns what it writes is told by this where it says nothing else.
             request
                 .headers_mut()

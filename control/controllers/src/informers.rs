@@ -3,9 +3,13 @@
 use euston_api::{labels, owners};
 use euston_client::{Informer, Selection};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +38,10 @@ pub(crate) struct Informers {
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) service_accounts: Informer<ServiceAccount>,
     pub(crate) root_ca: Informer<ConfigMap>,
+    pub(crate) cluster_roles: Informer<ClusterRole>,
+    /// Those that hold a token of a service account.
+    pub(crate) account_secrets: Informer<Secret>,
+    pub(crate) certificate_requests: Informer<CertificateSigningRequest>,
 }
 
 /// The index value under which objects of `namespace` without a controller are found.
@@ -116,6 +124,13 @@ impl Informers {
             services: Informer::start(client.clone(), Selection::all(), stop()),
             deployments: Informer::start(client.clone(), Selection::all(), stop()),
             service_accounts: Informer::start(client.clone(), Selection::all(), stop()),
+            cluster_roles: Informer::start(client.clone(), Selection::all(), stop()),
+            account_secrets: Informer::start(
+                client.clone(),
+                Selection::fields("type=kubernetes.io/service-account-token"),
+                stop(),
+            ),
+            certificate_requests: Informer::start(client.clone(), Selection::all(), stop()),
             root_ca: Informer::start(
                 client.clone(),
                 Selection::fields(format!("metadata.name={ROOT_CA_CONFIG_MAP}")),
@@ -136,5 +151,8 @@ impl Informers {
             && self.deployments.synced().await
             && self.service_accounts.synced().await
             && self.root_ca.synced().await
+            && self.cluster_roles.synced().await
+            && self.account_secrets.synced().await
+            && self.certificate_requests.synced().await
     }
 }

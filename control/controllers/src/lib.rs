@@ -5,7 +5,9 @@
 //! and writes through the API. All are level-driven: a reconcile gets a key and nothing else, can be
 //! repeated at any time, and carries a precondition where acting on stale knowledge could hurt.
 
+mod certificates;
 mod claim;
+mod clusterroles;
 mod deployment;
 mod discovery;
 mod endpointslice;
@@ -30,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+pub use certificates::CertificateSigner;
 pub use error::Error;
 pub use options::Options;
 
@@ -81,7 +84,10 @@ pub async fn run(
     controllers.spawn(replicaset::run(shared.clone()));
     controllers.spawn(endpointslice::run(shared.clone()));
     controllers.spawn(serviceaccount::run(shared.clone()));
+    controllers.spawn(serviceaccount::tokens::run(shared.clone()));
     controllers.spawn(node::run(shared.clone()));
+    controllers.spawn(clusterroles::run(shared.clone()));
+    controllers.spawn(certificates::run(shared.clone()));
     controllers.spawn(garbage::run(shared.clone()));
     controllers.spawn(namespace::run(shared));
     while let Some(ended) = controllers.join_next().await {

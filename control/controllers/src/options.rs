@@ -1,8 +1,10 @@
 //! What can be set from outside.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::certificates::CertificateSigner;
 use crate::error::Error;
 
 /// Settings of the controllers.
@@ -10,6 +12,8 @@ use crate::error::Error;
 pub struct Options {
     /// The cluster's CA certificate (PEM), published to every namespace as ConfigMap `kube-root-ca.crt`.
     pub ca_pem: String,
+    /// Signs certificates for those whose requests are approved. `None` signs none.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
     /// A node whose lease was not renewed for this long is treated as unreachable. Default 40 s.
     pub node_monitor_grace: Duration,
     /// Terminated pods kept in the cluster; the oldest above this are deleted. 0 keeps all. Default 12,500.
@@ -26,6 +30,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ca_pem: String::new(),
+            signer: None,
             node_monitor_grace: Duration::from_secs(40),
             terminated_pods_max: 12_500,
             missing_node_grace: Duration::from_secs(40),

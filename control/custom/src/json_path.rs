@@ -69,22 +69,13 @@ impl JsonPath {
 
     /// The names of the fields, if the path has nothing else: `.spec.replicas`.
     pub fn fields(&self) -> Option<Vec<&str>> {
-        let name = |step: &'_ Step| match step {
-            Step::Field(_) => true,
-            _ => false,
-        };
-        if !self.steps.iter().all(name) {
-            return None;
-        }
-        Some(
-            self.steps
-                .iter()
-                .filter_map(|step| match step {
-                    Step::Field(name) => Some(name.as_str()),
-                    _ => None,
-                })
-                .collect(),
-        )
+        let steps = self.steps.iter();
+        steps
+            .map(|step| match step {
+                Step::Field(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Everything that the path leads to, in order.

@@ -18,7 +18,7 @@ use crate::{Fingerprint, Identity, PeerIdentity, TlsError};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Long enough that nobody replaces a CA by surprise; its key never leaves the control plane.
 const CA_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Clocks of two machines differ; a certificate must not be "not yet valid" on the other one.
 const BACKDATE: Duration = Duration::from_secs(5 * 60);
 /// A stored certificate that ends sooner than this is issued anew.
@@ -45,6 +45,8 @@ pub(crate) enum Usage {
     Client,
     /// Also as a client: an agent is both with one certificate.
     Server,
+    /// As a server and nothing else.
+    ServerOnly,
 }
 
 impl Authority {
@@ -298,7 +300,8 @@ impl Authority {
         usage: Usage,
     ) -> Result<Identity, TlsError> {
         let key = KeyPair::generate().map_err(issue(common_name))?;
-        let cert_pem = self.certify(&key, common_name, organizations, sans, usage)?;
+        let cert_pem =
+            self.certify(&key, common_name, organizations, sans, usage, LEAF_LIFETIME)?;
         Ok(Identity {
             cert_pem,
             key_pem: key.serialize_pem(),
@@ -313,6 +316,7 @@ impl Authority {
         organizations: &[&str],
         sans: &[String],
         usage: Usage,
+        lifetime: Duration,
     ) -> Result<String, TlsError> {
         if organizations.len() > MAX_ORGANIZATIONS {
             return Err(TlsError::unusable(
@@ -328,13 +332,14 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match usage {
             Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::ServerOnly => vec![ExtendedKeyUsagePurpose::ServerAuth],
             Usage::Server => vec![
                 ExtendedKeyUsagePurpose::ServerAuth,
                 ExtendedKeyUsagePurpose::ClientAuth,
             ],
         };
         params.use_authority_key_identifier_extension = true;
-        set_validity(&mut params, LEAF_LIFETIME);
+        set_validity(&mut params, lifetime);
         let certificate = params
             .signed_by(key, &self.issuer)
             .map_err(issue(common_name))?;

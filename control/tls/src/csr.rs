@@ -5,7 +5,7 @@ use rcgen::{
     PKCS_ED25519, PublicKeyData,
 };
 
-use crate::authority::{Usage, issue};
+use crate::authority::{LEAF_LIFETIME, Usage, issue};
 use crate::{Authority, Identity, TlsError};
 
 /// A new key, and the request (PKCS #10, RFC 2986) that asks for a certificate for it. The key stays
@@ -88,7 +88,14 @@ impl Authority {
                 "its key is neither ECDSA P-256 nor Ed25519",
             ));
         }
-        self.certify(&key, common_name, organizations, sans, Usage::Server)
+        self.certify(
+            &key,
+            common_name,
+            organizations,
+            sans,
+            Usage::Server,
+            LEAF_LIFETIME,
+        )
     }
 }
 

@@ -15,6 +15,7 @@ pub mod files;
 mod fingerprint;
 mod identity;
 mod peers;
+mod request;
 mod serve;
 mod trust;
 
@@ -25,5 +26,6 @@ pub use csr::SigningRequest;
 pub use error::{TlsError, chain};
 pub use fingerprint::Fingerprint;
 pub use identity::{Identity, PeerCertificate, PeerIdentity};
+pub use request::{RequestedSubject, read_bundle, read_request};
 pub use serve::{ServeLimits, serve};
 pub use trust::{FetchCaError, fetch_ca};

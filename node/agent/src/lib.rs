@@ -27,6 +27,7 @@ mod remote;
 mod server;
 mod setup;
 mod status_writer;
+mod tokens;
 mod transport;
 mod volumes;
 mod worker;

@@ -5,6 +5,7 @@ use crate::configs::{ConfigKey, Found};
 use crate::downward::Fields;
 use crate::env::{self, Sources};
 use crate::node::Node;
+use crate::tokens;
 use crate::volumes;
 use euston_api::quantity;
 use euston_sandbox::Mount;
@@ -16,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// Changed files are written at most this often: a burst of changes is one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(500);
+/// What a pod refers to may come a moment later than the pod: a manifest has an order, and a new namespace gets its
+/// service account and CA from a controller. Only what is not there after this long is reported.
+const ARRIVAL: Duration = Duration::from_secs(3);
+const ARRIVAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a container is started with.
 pub(crate) struct Built {
@@ -42,11 +47,15 @@ pub(crate) async fn set_up(
     before: Option<IpAddr>,
 ) -> Result<IpAddr, String> {
     let ip = node.address(before).await?;
-    match write_volumes(node, pod, dir, Some(ip)).await {
-        Ok(()) => Ok(ip),
-        Err(message) => {
-            node.release_address(ip);
-            Err(message)
+    let began = Instant::now();
+    loop {
+        match write_volumes(node, pod, dir, Some(ip)).await {
+            Ok(_) => return Ok(ip),
+            Err(_) if began.elapsed() < ARRIVAL => tokio::time::sleep(ARRIVAL_PAUSE).await,
+            Err(message) => {
+                node.release_address(ip);
+                return Err(message);
+            }
         }
     }
 }
@@ -71,18 +80,20 @@ fn namespace(pod: &Pod) -> &str {
 
 /// Whether some volume has to be kept current.
 pub(crate) fn has_config_volumes(pod: &Pod) -> bool {
-    !volumes::needs(namespace(pod), spec_of(pod)).is_empty()
+    let spec = spec_of(pod);
+    !volumes::needs(namespace(pod), spec).is_empty() || !tokens::wanted(spec).is_empty()
 }
 
+/// Writes what is not there or has changed. Returns how long until a token is due.
 async fn write_volumes(
     node: &Node,
     pod: &Pod,
     dir: &Path,
     ip: Option<IpAddr>,
-) -> Result<(), String> {
+) -> Result<Option<Duration>, String> {
     let spec = spec_of(pod);
     let Some(list) = spec.volumes.as_ref().filter(|list| !list.is_empty()) else {
-        return Ok(());
+        return Ok(None);
     };
     let keys = volumes::needs(namespace(pod), spec);
     let found = try_join_all(keys.into_iter().map(|key| async move {
@@ -91,11 +102,14 @@ async fn write_volumes(
     }))
     .await?;
     let sources: Sources = found.into_iter().collect();
+    let file = |want: &tokens::Wanted| volumes::file(dir, &want.volume, &want.path);
+    let (tokens, due) = tokens::get(&node.config.client, pod, spec, file).await?;
     let fields = fields(node, pod, ip);
+    let allow_host_path = node.config.allow_host_path;
     let contents = list
         .iter()
         .map(|volume| {
-            let content = volumes::content(volume, &fields, &sources, node.config.allow_host_path)?;
+            let content = volumes::content(volume, &fields, &sources, &tokens, allow_host_path)?;
             Ok((volume.name.clone(), content))
         })
         .collect::<Result<Vec<_>, String>>()?;
@@ -105,29 +119,44 @@ async fn write_volumes(
             volumes::write(&dir, &name, &content)
                 .map_err(|error| format!("cannot write the volume {name:?}: {error}"))?;
         }
-        Ok(())
+        Ok(due)
     })
     .await
     .map_err(|error| error.to_string())?
 }
 
-/// Waits until something that the pod's volumes are made from has changed, and writes it. An object
+/// Waits until something that the pod's volumes are made from has changed or is due, and writes it. An object
 /// that is gone leaves the files as they are, as the kubelet does.
 pub(crate) async fn keep_volumes(node: &Node, pod: &Pod, dir: &Path, ip: Option<IpAddr>) {
     let keys = volumes::needs(namespace(pod), spec_of(pod));
     let watched: Vec<_> = keys.iter().map(|key| node.configs.watch(key)).collect();
     let mut changes: Vec<_> = watched.iter().map(|watch| watch.changes()).collect();
     // Whatever happened between writing and subscribing is in the first batch.
+    let mut due = watched.is_empty().then_some(Duration::ZERO);
     loop {
-        let next = changes.iter_mut().map(|changes| Box::pin(changes.next()));
-        if select_all(next).await.0.is_none() {
+        let next = async {
+            if changes.is_empty() {
+                return std::future::pending().await;
+            }
+            let next = changes.iter_mut().map(|changes| Box::pin(changes.next()));
+            select_all(next).await.0
+        };
+        let waited = match due {
+            Some(due) => tokio::time::timeout(due, next).await,
+            None => Ok(next.await),
+        };
+        if let Ok(None) = waited {
             // The client is shutting down.
             return std::future::pending().await;
         }
         tokio::time::sleep(REFRESH_PAUSE).await;
-        if let Err(error) = write_volumes(node, pod, dir, ip).await {
-            tracing::debug!(%error, "a pod's volumes keep their old files");
-        }
+        due = match write_volumes(node, pod, dir, ip).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::debug!(%error, "a pod's volumes keep their old files");
+                Some(tokens::RETRY)
+            }
+        };
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::configs::{ConfigKey, ConfigKind};
 use crate::downward::{Fields, resource};
 use crate::env::Sources;
+use crate::tokens::Tokens;
 use bytes::Bytes;
 use euston_sandbox::Mount;
 use k8s_openapi::api::core::v1 as core;
@@ -78,6 +79,7 @@ pub(crate) fn content(
     volume: &core::Volume,
     fields: &Fields<'_>,
     sources: &Sources,
+    tokens: &Tokens,
     allow_host_path: bool,
 ) -> Result<Content, String> {
     let fail = |why: String| format!("the volume {:?} cannot be set up: {why}", volume.name);
@@ -144,9 +146,15 @@ pub(crate) fn content(
                 for item in downward.items.iter().flatten() {
                     downward_file(&mut files, item, fields, &no_container).map_err(fail)?;
                 }
+            } else if let Some(token) = &source.service_account_token {
+                let bytes = tokens.get(&(volume.name.clone(), token.path.clone()));
+                let bytes = bytes.ok_or_else(|| fail(format!("no token for {:?}", token.path)))?;
+                files.insert(inner_path(&token.path).map_err(fail)?, bytes.clone());
             } else {
                 return Err(fail(
-                    "this node projects configMap, secret and downwardAPI sources only".into(),
+                    "this node projects configMap, secret, downwardAPI and serviceAccountToken \
+                     sources only"
+                        .into(),
                 ));
             }
         }
@@ -229,6 +237,11 @@ fn inner_path(path: &str) -> Result<String, String> {
 /// The directory of a volume.
 pub(crate) fn dir(pod_dir: &Path, volume: &str) -> PathBuf {
     pod_dir.join(VOLUMES).join(volume)
+}
+
+/// A file of a volume, as it is now.
+pub(crate) fn file(pod_dir: &Path, volume: &str, path: &str) -> PathBuf {
+    dir(pod_dir, volume).join(DATA).join(path)
 }
 
 /// Makes a volume's directory be what it should; called again when its files change.
@@ -388,6 +401,14 @@ mod tests {
         .into()
     }
 
+    fn tokens() -> Tokens {
+        [(
+            ("v".to_owned(), "token".to_owned()),
+            Bytes::from_static(b"t"),
+        )]
+        .into()
+    }
+
     #[test]
     fn volumes_are_made_from_their_sources() {
         let pod: core::Pod = serde_json::from_value(json!({
@@ -400,6 +421,13 @@ mod tests {
             (
                 json!({"name": "v", "configMap": {"name": "cm"}}),
                 Ok("a.conf=1 b.conf=2"),
+            ),
+            (
+                json!({"name": "v", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "token"}},
+                    {"configMap": {"name": "cm", "items": [{"key": "a.conf", "path": "ca.crt"}]}},
+                ]}}),
+                Ok("ca.crt=1 token=t"),
             ),
             (
                 json!({"name": "v", "configMap": {"name": "cm", "items": [{"key": "a.conf", "path": "x/y"}]}}),
@@ -442,14 +470,19 @@ mod tests {
             ),
         ] {
             let parsed: core::Volume = serde_json::from_value(volume.clone()).unwrap();
-            let got = content(&parsed, &fields, &sources(), false).map(|content| match content {
-                Content::Files(files) => files
-                    .iter()
-                    .map(|(path, bytes)| format!("{path}={}", String::from_utf8_lossy(bytes)))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                other => format!("{other:?}"),
-            });
+            let got =
+                content(&parsed, &fields, &sources(), &tokens(), false).map(
+                    |content| match content {
+                        Content::Files(files) => files
+                            .iter()
+                            .map(|(path, bytes)| {
+                                format!("{path}={}", String::from_utf8_lossy(bytes))
+                            })
+                            .collect::<Vec<_>>()
+                            .join(" "),
+                        other => format!("{other:?}"),
+                    },
+                );
             let expect = expect
                 .map(str::to_owned)
                 .map_err(|why| format!("the volume \"v\" cannot be set up: {why}"));

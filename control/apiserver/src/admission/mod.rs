@@ -2,13 +2,18 @@
 //! rules. Each admission is a file; [`Admission`] is their chain.
 
 mod defaults;
+mod escalation;
 mod limit_ranger;
 mod namespace;
+mod node_restriction;
 mod plugin;
 mod pod_totals;
 mod priority;
 mod quota;
+mod runtime_class;
+mod service_account;
 mod service_addresses;
+mod signing;
 mod tolerations;
 
 #[cfg(test)]
@@ -23,6 +28,7 @@ pub use plugin::{Plugin, Request};
 pub use quota::{Charged, Quotas};
 pub use service_addresses::{Reservation, ServiceAddresses};
 
+use crate::access::Access;
 use crate::error::Result;
 use crate::registry::object::AnyObject;
 use crate::registry::{Part, Resource};
@@ -32,7 +38,7 @@ use plugin::Lookup;
 
 /// The chain.
 ///
-/// A created object meets [`namespace`](Self::namespace), [`mutate`](Self::mutate),
+/// A created object meets [`namespace`](Self::namespace), [`mutate`](Self::mutate), [`permit`](Self::permit),
 /// [`reserve`](Self::reserve), its kind's own validation, [`validate`](Self::validate), and with
 /// each try to write it [`charge`](Self::charge). An updated one the same without the first.
 /// What calls out of this process will stand in `mutate` and `validate`, which may wait therefore.
@@ -44,19 +50,33 @@ pub struct Admission {
 }
 
 /// The parts of the chain that look things up, in Kubernetes' order. `cache` finds the objects of
-/// a kind by group and plural.
+/// a kind by group and plural; `access` says who may do what.
 ///
 /// # Errors
 /// Those of `cache`.
 pub fn plugins(
+    access: &Arc<Access>,
     cache: impl Fn(&str, &str) -> Result<Arc<ResourceCache>>,
 ) -> Result<Vec<Box<dyn Plugin>>> {
     Ok(vec![
+        Box::new(node_restriction::NodeRestriction),
+        Box::new(escalation::Escalation {
+            access: access.clone(),
+        }),
+        Box::new(signing::Signing {
+            access: access.clone(),
+        }),
+        Box::new(service_account::ServiceAccounts {
+            accounts: Lookup::new(cache("", "serviceaccounts")?),
+        }),
         Box::new(limit_ranger::LimitRanger {
             ranges: Lookup::new(cache("", "limitranges")?),
         }),
         Box::new(priority::Priority {
             classes: Lookup::new(cache("scheduling.k8s.io", "priorityclasses")?),
+        }),
+        Box::new(runtime_class::RuntimeClasses {
+            classes: Lookup::new(cache("node.k8s.io", "runtimeclasses")?),
         }),
         Box::new(tolerations::DefaultTolerations),
         Box::new(defaults::DefaultStorageClass {
@@ -114,6 +134,20 @@ impl Admission {
             self.quotas.settle(object, at).await?;
         }
         Ok(())
+    }
+
+    /// Refuses what depends on who writes: what no rule about verbs and resources says. This server's own writes
+    /// are not asked about.
+    ///
+    /// # Errors
+    /// 403 with the reason.
+    pub fn permit(&self, request: &Request<'_>, object: &dyn AnyObject) -> Result<()> {
+        let Some(by) = request.resource.by else {
+            return Ok(());
+        };
+        self.plugins
+            .iter()
+            .try_for_each(|plugin| plugin.permit(request, by, object))
     }
 
     /// Refuses the deletion of an object.

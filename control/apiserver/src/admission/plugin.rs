@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use euston_access::User;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -71,6 +72,15 @@ pub trait Plugin: Send + Sync {
         Ok(())
     }
 
+    /// Refuses what `by` may not write although the rules about verbs and resources allow it. Asked about every part
+    /// of an object, and not about this server's own writes.
+    ///
+    /// # Errors
+    /// 403.
+    fn permit(&self, _request: &Request<'_>, _by: &User, _object: &dyn AnyObject) -> Result<()> {
+        Ok(())
+    }
+
     /// Refuses the deletion of an object.
     ///
     /// # Errors
@@ -93,6 +103,11 @@ impl<T: AnyObject + Clone> Lookup<T> {
             cache,
             of: std::marker::PhantomData,
         }
+    }
+
+    /// The object `name` of a namespace.
+    pub fn get_in(&self, namespace: &str, name: &str) -> Option<T> {
+        self.decode(&*self.cache.get(&ObjectKey::new(Some(namespace), name))?)
     }
 
     /// The object `name` of a cluster-wide kind.

@@ -21,6 +21,7 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn resource(&self) -> Resource<'_> {
         Resource {
+            by: None,
             kind: &self.kind,
             cache: &self.cache,
         }

@@ -6,29 +6,34 @@ use std::time::Duration;
 
 use euston_custom::definition::{ESTABLISHED, is_true};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::kind;
 use crate::error::Result;
 use crate::registry::kind::Kind;
 use crate::registry::{Registry, table::Row};
-use crate::storage::{ResourceCache, prefix};
+use crate::storage::{ObjectKey, ResourceCache, prefix};
 
 /// How long before a definition whose objects could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What is served of one definition.
 struct Served {
-    /// All of the definition that its kinds are made of.
-    made_of: Vec<u8>,
+    /// The hash of all of the definition that its kinds are made of.
+    made_of: MadeOf,
     caches: Vec<Arc<ResourceCache>>,
 }
+
+type MadeOf = [u8; 32];
 
 /// Keeps the table like the definitions.
 pub struct Follower {
     registry: Arc<Registry>,
     definitions: Row,
     served: HashMap<String, Served>,
+    /// The revisions of definitions that were looked at: most never change, and they are large.
+    looked_at: HashMap<String, u64>,
 }
 
 impl Follower {
@@ -38,6 +43,7 @@ impl Follower {
             registry,
             definitions,
             served: HashMap::new(),
+            looked_at: HashMap::new(),
         }
     }
 
@@ -65,39 +71,53 @@ impl Follower {
     /// # Errors
     /// If objects could not be read; what could be is served.
     pub async fn catch_up(&mut self) -> Result<()> {
-        let mut wanted: HashMap<String, CustomResourceDefinition> = HashMap::new();
-        for entry in self.definitions.cache.snapshot().values() {
-            if let Some(definition) = super::definition(entry)
-                && is_true(&definition, ESTABLISHED)
-            {
-                wanted.insert(entry.name().to_owned(), definition);
-            }
-        }
-        let gone = self
-            .served
-            .keys()
-            .filter(|name| !wanted.contains_key(*name));
-        for name in gone.cloned().collect::<Vec<_>>() {
-            self.replace(name, None).await?;
+        let snapshot = self.definitions.cache.snapshot();
+        let there = |name: &String| snapshot.contains_key(&ObjectKey::new(None, name));
+        self.looked_at.retain(|name, _| there(name));
+        let gone: Vec<String> = self.served.keys().filter(|n| !there(n)).cloned().collect();
+        for name in gone {
+            self.replace(&name, None).await?;
         }
         let mut outcome = Ok(());
-        for (name, definition) in wanted {
-            let made_of = made_of(&definition);
-            if (self.served.get(&name)).is_some_and(|served| served.made_of == made_of) {
+        for entry in snapshot.values() {
+            let name = entry.name();
+            if self.looked_at.get(name) == Some(&entry.revision) {
                 continue;
             }
             // One that fails does not keep others from being served.
-            if let Err(error) = self.replace(name, Some((made_of, definition))).await {
-                outcome = Err(error);
+            match self.look(name, super::definition(entry)).await {
+                Ok(()) => {
+                    self.looked_at.insert(name.to_owned(), entry.revision);
+                }
+                Err(error) => outcome = Err(error),
             }
         }
         outcome
     }
 
+    /// Serves a definition as it is now.
+    async fn look(
+        &mut self,
+        name: &str,
+        definition: Option<CustomResourceDefinition>,
+    ) -> Result<()> {
+        let Some(definition) = definition.filter(|d| is_true(d, ESTABLISHED)) else {
+            return match self.served.contains_key(name) {
+                true => self.replace(name, None).await,
+                false => Ok(()),
+            };
+        };
+        let made_of = made_of(&definition);
+        match self.served.get(name) {
+            Some(served) if served.made_of == made_of => Ok(()),
+            _ => self.replace(name, Some((made_of, definition))).await,
+        }
+    }
+
     async fn replace(
         &mut self,
-        name: String,
-        new: Option<(Vec<u8>, CustomResourceDefinition)>,
+        name: &str,
+        new: Option<(MadeOf, CustomResourceDefinition)>,
     ) -> Result<()> {
         let storage = self.registry.storage();
         let new = match new {
@@ -112,20 +132,20 @@ impl Follower {
                 Some(Served { made_of, caches })
             }
         };
-        let old = self.served.remove(&name);
+        let old = self.served.remove(name);
         let old = old.map(|served| served.caches).unwrap_or_default();
         let attached = new.as_ref().map_or(&[][..], |served| &served.caches);
         self.registry.table().change(&old, attached);
         storage.detach(old).await;
         if let Some(served) = new {
-            self.served.insert(name, served);
+            self.served.insert(name.to_owned(), served);
         }
         Ok(())
     }
 }
 
-/// What of a definition its kinds are made of: when this is the same, so are they.
-fn made_of(definition: &CustomResourceDefinition) -> Vec<u8> {
+/// The hash of what of a definition its kinds are made of: when this is the same, so are they.
+fn made_of(definition: &CustomResourceDefinition) -> MadeOf {
     let status = definition.status.as_ref();
     let parts = (
         &definition.spec,
@@ -133,5 +153,5 @@ fn made_of(definition: &CustomResourceDefinition) -> Vec<u8> {
         status.and_then(|s| s.stored_versions.as_ref()),
         is_true(definition, euston_custom::definition::TERMINATING),
     );
-    serde_json::to_vec(&parts).unwrap_or_default()
+    Sha256::digest(serde_json::to_vec(&parts).unwrap_or_default()).into()
 }

@@ -3,16 +3,18 @@
 //! Level-driven: every look goes over all definitions, and writes what differs from what should
 //! be. Whatever fails is looked at again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use euston_api::time::whole_seconds;
 use euston_custom::definition::{self, FINALIZER, TERMINATING, Taken};
+use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 use crate::registry::options::{Deletion, Propagation, WriteOptions};
 use crate::registry::table::Row;
 use crate::registry::{Part, Precondition, Registry};
@@ -24,10 +26,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it looks while objects of a definition are going away.
 const LOOK_WHILE_ENDING: Duration = Duration::from_millis(100);
 
+/// Deletions of objects under way at a time; the store groups them.
+const DELETIONS_AT_ONCE: usize = 64;
+
+/// What of the definitions was looked at: without schemas, which are large and no affair of names.
+type Known = HashMap<String, (u64, CustomResourceDefinition)>;
+
 /// Looks at the definitions until `shutdown`, and acts where this server leads.
 pub async fn run(registry: Arc<Registry>, definitions: Row, shutdown: CancellationToken) {
     let mut changed = definitions.cache.subscribe();
     let mut pause = LOOK_EVERY;
+    let mut known = Known::new();
     // The change that was looked at last, while this server led.
     let mut seen = None;
     loop {
@@ -39,13 +48,14 @@ pub async fn run(registry: Arc<Registry>, definitions: Row, shutdown: Cancellati
         pause = LOOK_EVERY;
         if !registry.storage().leads() {
             seen = None;
+            known.clear();
             continue;
         }
         let newest = *changed.borrow_and_update();
         if seen == Some(newest) {
             continue;
         }
-        match look(&registry, &definitions).await {
+        match look(&registry, &definitions, &mut known).await {
             Ok(true) => seen = Some(newest),
             // Something is going on that no change of a definition tells the end of.
             Ok(false) => pause = LOOK_WHILE_ENDING,
@@ -57,27 +67,39 @@ pub async fn run(registry: Arc<Registry>, definitions: Row, shutdown: Cancellati
 }
 
 /// One look at all definitions. True if there is nothing to come back for.
-async fn look(registry: &Registry, definitions: &Row) -> Result<bool> {
+async fn look(registry: &Registry, definitions: &Row, known: &mut Known) -> Result<bool> {
     let snapshot = definitions.cache.snapshot();
-    let all: Vec<(&Entry, CustomResourceDefinition)> = snapshot
-        .values()
-        .filter_map(|entry| Some((entry.as_ref(), super::definition(entry)?)))
-        .collect();
+    known.retain(|name, _| snapshot.contains_key(&ObjectKey::new(None, name)));
+    for entry in snapshot.values() {
+        let name = entry.name();
+        if known.get(name).is_some_and(|(at, _)| *at == entry.revision) {
+            continue;
+        }
+        if let Some(mut definition) = super::definition(entry) {
+            definition.spec.versions = Vec::new();
+            known.insert(name.to_owned(), (entry.revision, definition));
+        }
+    }
     let now = whole_seconds(jiff::Timestamp::now());
     let mut done = true;
-    for (i, (entry, definition)) in all.iter().enumerate() {
+    for entry in snapshot.values() {
+        let Some((_, definition)) = known.get(entry.name()) else {
+            continue;
+        };
         if definition.metadata.deletion_timestamp.is_some() {
-            let held = definition.metadata.finalizers.iter().flatten();
-            if held.clone().any(|finalizer| finalizer == FINALIZER) {
+            let mut held = definition.metadata.finalizers.iter().flatten();
+            if held.any(|finalizer| finalizer == FINALIZER) {
                 done &= end(registry, definitions, entry, definition, &now).await?;
             }
             continue;
         }
-        let others = all.iter().enumerate().filter(|(j, _)| *j != i);
+        let others = known.iter().filter(|(name, _)| *name != entry.name());
         let taken = taken(registry, definition, others.map(|(_, (_, other))| other));
-        let new = definition::accept(definition, &taken, &now);
-        if new != *definition {
-            write_status(registry, definitions, entry, new).await?;
+        if definition::accept(definition, &taken, &now) != *definition {
+            write(registry, definitions, entry, Part::Status, |old| {
+                definition::accept(old, &taken, &now)
+            })
+            .await?;
         }
     }
     Ok(done)
@@ -106,22 +128,13 @@ fn taken<'d>(
     taken
 }
 
-async fn write_status(
-    registry: &Registry,
-    definitions: &Row,
-    entry: &Entry,
-    new: CustomResourceDefinition,
-) -> Result<()> {
-    write(registry, definitions, entry, Part::Status, new).await
-}
-
-/// Writes a definition that was made of `entry`; if that is not the newest, the next look sees why.
+/// Writes what `change` makes of a definition; if `entry` is not the newest, the next look sees why.
 async fn write(
     registry: &Registry,
     definitions: &Row,
     entry: &Entry,
     part: Part,
-    new: CustomResourceDefinition,
+    change: impl Fn(&CustomResourceDefinition) -> CustomResourceDefinition + Send + Sync,
 ) -> Result<()> {
     let precondition = Precondition {
         uid: None,
@@ -129,8 +142,10 @@ async fn write(
     };
     let (resource, options) = (definitions.resource(), WriteOptions::default());
     let written = registry
-        .update(resource, &entry.key, part, &options, |_, _| {
-            Ok((Box::new(new.clone()), precondition.clone(), Vec::new()))
+        .update(resource, &entry.key, part, &options, |old, _| {
+            let old = old.as_any().downcast_ref::<CustomResourceDefinition>();
+            let old = old.ok_or_else(|| ApiError::internal("a definition is none"))?;
+            Ok((Box::new(change(old)), precondition.clone(), Vec::new()))
         })
         .await;
     match written {
@@ -157,34 +172,47 @@ async fn end(
         .as_ref()
         .map(|row| row.cache.snapshot().keys().cloned().collect())
         .unwrap_or_default();
-    let mut new = definition.clone();
     if let (false, Some(row)) = (keys.is_empty(), &objects) {
-        let why = (
-            "InstanceDeletionInProgress",
-            "CustomResource deletion is in progress",
-        );
-        definition::set_condition(&mut new, TERMINATING, true, why, now);
-        if new != *definition {
-            write_status(registry, definitions, entry, new).await?;
+        let in_progress = |old: &CustomResourceDefinition| {
+            let mut new = old.clone();
+            let why = (
+                "InstanceDeletionInProgress",
+                "CustomResource deletion is in progress",
+            );
+            definition::set_condition(&mut new, TERMINATING, true, why, now);
+            new
+        };
+        if in_progress(definition) != *definition {
+            write(registry, definitions, entry, Part::Status, in_progress).await?;
         }
         let deletion = Deletion {
             propagation: Some(Propagation::Background),
             ..Deletion::default()
         };
-        for key in keys {
-            match registry.delete(row.resource(), &key, &deletion).await {
+        let deletion = &deletion;
+        let deletions = keys.into_iter().map(|key| async move {
+            let resource = row.resource();
+            registry.delete(resource, &key, deletion).await
+        });
+        let mut deletions = futures::stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE);
+        while let Some(deleted) = deletions.next().await {
+            match deleted {
                 Err(error) if error.code != 404 => return Err(error),
                 _ => {}
             }
         }
         return Ok(false);
     }
-    let why = ("InstanceDeletionCompleted", "removed all instances");
-    definition::set_condition(&mut new, TERMINATING, false, why, now);
-    if let Some(finalizers) = &mut new.metadata.finalizers {
-        finalizers.retain(|finalizer| finalizer != FINALIZER);
-    }
-    write(registry, definitions, entry, Part::Computed, new).await?;
+    write(registry, definitions, entry, Part::Computed, |old| {
+        let mut new = old.clone();
+        let why = ("InstanceDeletionCompleted", "removed all instances");
+        definition::set_condition(&mut new, TERMINATING, false, why, now);
+        if let Some(finalizers) = &mut new.metadata.finalizers {
+            finalizers.retain(|finalizer| finalizer != FINALIZER);
+        }
+        new
+    })
+    .await?;
     if let Some(row) = objects {
         // What another server let in between the last look and now; nothing can follow, since
         // an object is created only while its definition is there.

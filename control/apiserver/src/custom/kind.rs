@@ -89,6 +89,7 @@ fn kind(
     Some(Kind {
         subresources,
         verbs: VERBS,
+        decides: false,
         create_on_update: false,
         update_needs_version: true,
         answers_deleted: false,
@@ -148,22 +149,20 @@ fn scale_paths(scale: &CustomResourceSubresourceScale) -> Option<ScalePaths> {
 
 /// The schema as it is published: with what every object has.
 fn documentation(props: &JSONSchemaProps) -> Documentation {
-    let mut schema = match serde_json::to_value(props) {
-        Ok(Value::Object(schema)) => schema,
-        _ => Map::new(),
-    };
-    let own = schema.remove("properties");
+    // As text, since it is seldom asked for and takes a multiple of that when read.
+    let text = serde_json::to_string(props).unwrap_or_default();
     Arc::new(move |generator| {
+        let mut schema: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+        let own = schema.remove("properties");
         let meta = generator.subschema_for::<ObjectMeta>().to_value();
-        let text = |description: &str| json!({ "type": "string", "description": description });
+        let word = |description: &str| json!({ "type": "string", "description": description });
         let mut properties = Map::new();
-        properties.insert("apiVersion".into(), text(API_VERSION));
-        properties.insert("kind".into(), text(KIND));
-        if let Some(Value::Object(own)) = &own {
-            properties.extend(own.clone());
+        properties.insert("apiVersion".into(), word(API_VERSION));
+        properties.insert("kind".into(), word(KIND));
+        if let Some(Value::Object(own)) = own {
+            properties.extend(own);
         }
         properties.insert("metadata".into(), meta);
-        let mut schema = schema.clone();
         schema.insert("properties".into(), properties.into());
         schema.into()
     })

@@ -21,9 +21,11 @@ mod proxy;
 mod published;
 mod request;
 mod respond;
+mod review;
 mod scale;
 mod selection;
 mod table;
+mod token;
 mod watch;
 mod write;
 
@@ -32,7 +34,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::response::Response;
+use euston_access::{Asked, User};
 use euston_tls::HttpsClient;
 use futures::future::BoxFuture;
 use http::request::Parts;
@@ -41,7 +45,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{self, Action, User};
+use crate::access::Access;
 use crate::error::{ApiError, Result};
 use crate::registry::kind::{Closed, Kind, Subresource};
 use crate::registry::options::parse_resource_version;
@@ -73,6 +77,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Everything that answers requests.
 pub struct Api {
     registry: Arc<Registry>,
+    access: Arc<Access>,
     published: Arc<Published>,
     node_client: Option<HttpsClient>,
     reads: Semaphore,
@@ -86,12 +91,14 @@ impl Api {
     /// An API over `registry`. `node_client` is what nodes are asked with.
     pub fn new(
         registry: Arc<Registry>,
+        access: Arc<Access>,
         node_client: Option<HttpsClient>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Api {
             published: Arc::new(Published::new(registry.table().clone())),
             registry,
+            access,
             node_client,
             reads: Semaphore::new(READS_MAX),
             writes: Semaphore::new(WRITES_MAX),
@@ -106,9 +113,10 @@ impl Api {
         &self.published
     }
 
-    /// The routes. Images are served beside it, to those who are known.
+    /// The routes. Images are served beside it, on paths that roles name.
     pub fn router(self: Arc<Self>, images: Router) -> Router {
-        let images = images.layer(axum::middleware::from_fn(only_known));
+        let door = axum::middleware::from_fn_with_state(self.clone(), at_the_door);
+        let images = images.layer(door);
         let api = self;
         images.fallback_service(tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
@@ -128,36 +136,72 @@ impl Api {
 
     async fn route(&self, request: Request<Body>) -> Result<Response> {
         let (parts, body) = request.into_parts();
+        let user = self.who(&parts)?;
         let path = parts.uri.path();
-        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let query = Query::parse(parts.uri.query());
+        if let Some(target) = ResourcePath::parse(path) {
+            return self.resource(&user, &parts, target, query, body).await;
+        }
+        self.may_have(&user, &parts)?;
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(self.unwritable(path, &parts));
+        }
         match path.trim_end_matches('/') {
-            "/healthz" | "/livez" | "/readyz" if reads => return Ok(self.health().await),
-            "/version" if reads => return Ok(discovery::version()),
-            known @ ("/healthz" | "/livez" | "/readyz" | "/version") => {
-                return Err(read_only(known, &parts.method));
+            "/healthz" | "/livez" | "/readyz" => return Ok(self.health().await),
+            "/version" => return Ok(discovery::version()),
+            "/openid/v1/jwks" => {
+                let keys = self.access.tokens().key_set().to_string();
+                return Ok(respond::typed(
+                    StatusCode::OK,
+                    "application/jwk-set+json",
+                    keys,
+                ));
+            }
+            "/.well-known/openid-configuration" => {
+                let document = self.access.tokens().discovery().to_string();
+                return Ok(respond::json(StatusCode::OK, document));
             }
             _ => {}
         }
-        let user = User::of(&parts.extensions);
-        if user.is_anonymous() {
-            return Err(ApiError::unauthorized());
-        }
-        let query = Query::parse(parts.uri.query());
-        if path.starts_with("/openapi/") && reads {
+        if path.starts_with("/openapi/") {
             let documents = &self.published.now().documents;
             return documents::respond(documents, path, &parts.headers, &query).await;
         }
-        if path == "/" && reads {
+        if path == "/" {
             return Ok(self.published.now().discovery.index());
         }
-        if let Some(response) = self.published.now().discovery.respond(path, &parts.headers) {
-            return match reads {
-                true => Ok(response),
-                false => Err(read_only(path, &parts.method)),
-            };
+        let edition = self.published.now();
+        edition
+            .discovery
+            .respond(path, &parts.headers)
+            .ok_or_else(ApiError::no_such_path)
+    }
+
+    /// Why a path that is no resource cannot be written.
+    fn unwritable(&self, path: &str, parts: &Parts) -> ApiError {
+        let known = ["/healthz", "/livez", "/readyz", "/version"].contains(&path);
+        let edition = self.published.now();
+        if known || edition.discovery.respond(path, &parts.headers).is_some() {
+            read_only(path, &parts.method)
+        } else {
+            ApiError::no_such_path()
         }
-        let target = ResourcePath::parse(path).ok_or_else(ApiError::no_such_path)?;
-        self.resource(&user, &parts, target, query, body).await
+    }
+
+    /// Who asks, and whom they ask to be.
+    fn who(&self, parts: &Parts) -> Result<Arc<User>> {
+        let user = self.access.authenticate(parts)?;
+        self.access.masquerade(user, &parts.headers)
+    }
+
+    /// Refuses a path that is no resource to those who may not.
+    fn may_have(&self, user: &User, parts: &Parts) -> Result<()> {
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        let asked = Asked::Path {
+            verb: &verb,
+            path: parts.uri.path(),
+        };
+        self.access.authorize(user, &asked)
     }
 
     async fn health(&self) -> Response {
@@ -177,32 +221,23 @@ impl Api {
         body: Body,
     ) -> Result<Response> {
         let (method, headers) = (&parts.method, &parts.headers);
+        let watching = target.name.is_none() && (target.watch || query.flag("watch"));
+        let verb = target.verb(method, watching);
+        for action in verb
+            .into_iter()
+            .flat_map(|verb| target.actions(verb, &query))
+        {
+            self.access.authorize(user, &Asked::Resource(action))?;
+        }
         let row = self
             .registry
             .resource(&target.group, &target.version, &target.resource)
             .ok_or_else(ApiError::no_such_path)?;
-        let resource = row.resource();
-        let watching = target.name.is_none() && (target.watch || query.flag("watch"));
-        let verb = target
-            .verb(method, watching)
+        let resource = row.resource().asked_by(user);
+        // Also of a verb that a kind of this sort does not answer.
+        let verb = verb
+            .filter(|verb| target.subresource.is_some() || resource.kind.verbs.contains(verb))
             .ok_or_else(|| not_allowed(resource.kind, &target, method))?;
-        let action = Action {
-            verb,
-            group: &target.group,
-            resource: &target.resource,
-            subresource: target.subresource.as_deref().unwrap_or_default(),
-            namespace: target.namespace.as_deref().unwrap_or_default(),
-            name: target.name.as_deref().unwrap_or_default(),
-        };
-        if !auth::allowed(user, action) {
-            let why = auth::refusal(user, action);
-            return Err(ApiError::forbidden(
-                action.group,
-                action.resource,
-                action.name,
-                &why,
-            ));
-        }
         match &resource.kind.closed {
             Some(Closed::ToAll(why)) => return Err(ApiError::internal(why)),
             Some(Closed::ToCreation(why)) if verb == "create" => {
@@ -213,7 +248,10 @@ impl Api {
             _ => {}
         }
         // Applying creates what is not there.
-        let may_create = verb == "patch" && auth::allowed(user, action.to("create"));
+        let may_create = verb == "patch"
+            && target
+                .actions("create", &query)
+                .all(|action| self.access.may(user, &Asked::Resource(action)));
         let namespace = target.namespace.as_deref();
         if namespace.is_some() && !resource.kind.names.namespaced {
             return Err(ApiError::no_such_path());
@@ -452,6 +490,18 @@ impl Call<'_> {
             ("create" | "deletecollection", None) if target.name.is_none() && all_namespaces => {
                 Err(not_allowed())
             }
+            ("create", None) if target.name.is_none() && !resource.kind.is_stored() => {
+                review::answer(
+                    registry,
+                    resource,
+                    namespace,
+                    headers,
+                    query,
+                    body,
+                    &api.access,
+                )
+                .await
+            }
             ("create", None) if target.name.is_none() => {
                 write::create(registry, resource, namespace, headers, query, body).await
             }
@@ -510,6 +560,9 @@ impl Call<'_> {
             ("create", Some(Subresource::Binding)) => {
                 binding::bind(registry, resource, key, headers, query, body).await
             }
+            ("create", Some(Subresource::Token)) => {
+                token::create(registry, resource, key, headers, query, body, &api.access).await
+            }
             ("create", Some(Subresource::Eviction)) => {
                 eviction::evict(registry, resource, key, headers, query, body).await
             }
@@ -560,13 +613,19 @@ fn read_only(path: &str, method: &Method) -> ApiError {
     ApiError::method_not_allowed("", path, method.as_str()).allowing(&["GET", "HEAD"])
 }
 
-/// Images are for those with an identity: nodes pull, people push.
-async fn only_known(request: Request<Body>, next: axum::middleware::Next) -> Response {
-    if User::of(request.extensions()).is_anonymous() {
-        let encoding = negotiate::plain(request.headers());
-        return respond::error(&ApiError::unauthorized(), encoding);
+/// Images are paths to the rules: a node pulls, whoever may push does.
+async fn at_the_door(
+    State(api): State<Arc<Api>>,
+    request: Request<Body>,
+    next: axum::middleware::Next,
+) -> Response {
+    let encoding = negotiate::plain(request.headers());
+    let (parts, body) = request.into_parts();
+    let allowed = api.who(&parts).and_then(|user| api.may_have(&user, &parts));
+    match allowed {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => respond::error(&error, encoding),
     }
-    next.run(request).await
 }
 
 /// A stream's body, which gives its place back when it ends. Its size is nobody's business: what a

@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
+use euston_access::Action;
+
 use crate::error::{ApiError, Result};
+
+/// Subresources that give what reading alone must not: a shell, a connection.
+const CONNECTING: &[&str] = &["exec", "attach", "portforward"];
 
 /// Path segments past this are no API path.
 const SEGMENTS_MAX: usize = 16;
@@ -26,6 +31,17 @@ impl Query {
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(n, _)| n == name)?;
         Some(value.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// The object that a `fieldSelector` reduces a list or watch to. So a list of one object is asked about as that
+    /// object is.
+    pub fn one_name(&self) -> Option<&str> {
+        let terms = self.get("fieldSelector")?.split(',');
+        let name = terms
+            .filter_map(|term| term.strip_prefix("metadata.name="))
+            .next()?;
+        let name = name.strip_prefix('=').unwrap_or(name);
+        (!name.is_empty() && !name.contains(['\\', '/', '%'])).then_some(name)
     }
 
     /// All values of a parameter.
@@ -227,19 +243,42 @@ impl ResourcePath {
         })
     }
 
-    /// True for what is answered with a stream in both directions.
-    fn opens_stream(&self) -> bool {
-        matches!(
-            self.subresource.as_deref(),
-            Some("exec" | "attach" | "portforward")
-        )
+    /// What authorization is asked about a request with `verb`, in order; all must be allowed.
+    pub fn actions<'a>(
+        &'a self,
+        verb: &'static str,
+        query: &'a Query,
+    ) -> impl Iterator<Item = Action<'a>> {
+        let subresource = self.subresource.as_deref().unwrap_or_default();
+        // A namespace is its own place: a role in it may say who reads it.
+        let itself = (self.group.is_empty() && self.resource == "namespaces")
+            .then_some(self.name.as_deref())
+            .flatten();
+        let action = Action {
+            verb,
+            group: &self.group,
+            resource: &self.resource,
+            subresource,
+            namespace: self.namespace.as_deref().or(itself).unwrap_or_default(),
+            name: match self.name.as_deref() {
+                Some(name) => name,
+                None if matches!(verb, "list" | "watch") => query.one_name().unwrap_or_default(),
+                None => "",
+            },
+            fields: query.get("fieldSelector").unwrap_or_default(),
+        };
+        // A WebSocket is opened with GET, and does what POST does.
+        let connects = verb == "get" && CONNECTING.contains(&subresource);
+        let also = connects.then_some(Action {
+            verb: "create",
+            ..action
+        });
+        std::iter::once(action).chain(also)
     }
 
     /// The verb that authorization sees.
     pub fn verb(&self, method: &http::Method, watch: bool) -> Option<&'static str> {
         Some(match (method.as_str(), &self.name) {
-            // WebSockets begin with GET, but running a command is no reading (KEP-4006).
-            ("GET" | "POST", Some(_)) if self.opens_stream() => "create",
             ("GET" | "HEAD", Some(_)) => "get",
             ("GET" | "HEAD", None) if watch => "watch",
             ("GET" | "HEAD", None) => "list",
@@ -300,22 +339,6 @@ mod tests {
         let path = ResourcePath::parse("/api/v1/namespaces/a/pods/b/proxy//c").unwrap();
         assert_eq!(path.subresource.as_deref(), Some("proxy"));
         assert_eq!(path.rest, "//c");
-    }
-
-    #[test]
-    fn running_a_command_is_never_reading() {
-        let verb = |path: &str, method: http::Method| {
-            ResourcePath::parse(path).unwrap().verb(&method, false)
-        };
-        for sub in ["exec", "attach", "portforward"] {
-            let path = format!("/api/v1/namespaces/a/pods/b/{sub}");
-            assert_eq!(verb(&path, http::Method::GET), Some("create"));
-            assert_eq!(verb(&path, http::Method::POST), Some("create"));
-        }
-        let path = "/api/v1/namespaces/a/pods/b/proxy/x";
-        assert_eq!(verb(path, http::Method::GET), Some("get"));
-        assert_eq!(verb(path, http::Method::POST), Some("create"));
-        assert_eq!(verb(path, http::Method::DELETE), Some("delete"));
     }
 
     fn check(path: &str, expect: Option<[&str; 6]>) {

@@ -67,6 +67,7 @@ impl Registry {
         rules.default(object.as_mut());
         self.admission.mutate(&request, object.as_mut()).await?;
         rules.prepare_for_create(object.as_mut());
+        self.admission.permit(&request, object.as_ref())?;
         // As it was before admission gave it addresses, should another server have given out the same.
         let bare = self
             .admission
@@ -129,6 +130,7 @@ impl Registry {
             let written = written.await?;
             drop(charged);
             if let Ok(revision) = written {
+                self.settled(resource, revision).await;
                 let entry = resource.entry(&key, revision, value);
                 return Ok(Saved {
                     entry,

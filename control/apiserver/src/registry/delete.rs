@@ -100,6 +100,7 @@ impl Registry {
             let claims = claims.with(charged.beside.clone());
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             if let Some(revision) = written {
+                self.settled(resource, revision).await;
                 let entry = resource.entry(key, revision, value);
                 return Ok(deleted(entry, gone));
             }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use euston_access::User;
 use euston_api::field::ErrorList;
 use euston_api::names::NameRule;
 use euston_protobuf::Message;
@@ -13,6 +14,7 @@ use super::decode::{self, Findings};
 use super::object::{AnyObject, BoxObject};
 use super::strategy::{ColumnOf, Scale, Strategy};
 use super::version::{Form, TypedForm, Version};
+use crate::access::Access;
 use crate::schema::ownership::Builtin;
 use crate::schema::{TypeId, types};
 use crate::storage::{join, split};
@@ -30,6 +32,10 @@ pub enum Subresource {
     Log,
     /// `finalize`: a namespace's own finalizers.
     Finalize,
+    /// `approval`: somebody's decision about it.
+    Approval,
+    /// `token`: a new token of a service account.
+    Token,
     /// `exec`: run a command in a container.
     Exec,
     /// `attach`: join the streams of a container that runs.
@@ -66,6 +72,8 @@ impl Subresource {
             Subresource::Binding => "binding",
             Subresource::Log => "log",
             Subresource::Finalize => "finalize",
+            Subresource::Approval => "approval",
+            Subresource::Token => "token",
             Subresource::Exec => "exec",
             Subresource::Attach => "attach",
             Subresource::PortForward => "portforward",
@@ -81,9 +89,10 @@ impl Subresource {
         match self {
             Subresource::Status
             | Subresource::Scale
+            | Subresource::Approval
             | Subresource::EphemeralContainers
             | Subresource::Resize => &["get", "patch", "update"],
-            Subresource::Binding | Subresource::Eviction => &["create"],
+            Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
             Subresource::Log => &["get"],
             Subresource::Finalize => &["update"],
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
@@ -98,6 +107,7 @@ impl Subresource {
         match self {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
+            Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
             Subresource::Exec => Some(("", "v1", "PodExecOptions")),
             Subresource::Attach => Some(("", "v1", "PodAttachOptions")),
             Subresource::PortForward => Some(("", "v1", "PodPortForwardOptions")),
@@ -113,7 +123,10 @@ impl Subresource {
     pub fn is_part(self) -> bool {
         matches!(
             self,
-            Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize
+            Subresource::Status
+                | Subresource::Approval
+                | Subresource::EphemeralContainers
+                | Subresource::Resize
         )
     }
 }
@@ -204,6 +217,8 @@ pub struct Kind {
     pub verbs: &'static [&'static str],
     /// True if PUT of an absent object creates it.
     pub create_on_update: bool,
+    /// True if decisions about requests are made from its objects: a write is answered when the cache has it.
+    pub decides: bool,
     /// True if PUT must name the version that it replaces.
     pub update_needs_version: bool,
     /// True if DELETE is answered with the object as it last was, and not with a Status.
@@ -287,6 +302,7 @@ impl Kind {
             subresources: Vec::new(),
             verbs: VERBS,
             create_on_update: false,
+            decides: false,
             update_needs_version: false,
             answers_deleted: false,
             dependents: Dependents::Deleted,
@@ -337,6 +353,25 @@ impl Kind {
     #[must_use]
     pub fn with(mut self, subresources: &[Subresource]) -> Self {
         self.subresources = subresources.to_vec();
+        self
+    }
+
+    /// Its objects are questions: created, answered, and not kept.
+    #[must_use]
+    pub fn asked(mut self) -> Self {
+        self.verbs = &["create"];
+        self
+    }
+
+    /// True if its objects are kept.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+
+    /// Decisions about requests are made from its objects.
+    #[must_use]
+    pub fn decides(mut self) -> Self {
+        self.decides = true;
         self
     }
 
@@ -441,6 +476,7 @@ pub trait Rules: Send + Sync {
     fn row(&self, object: &dyn AnyObject, now: jiff::Timestamp) -> Vec<Value>;
     fn scale(&self, object: &dyn AnyObject) -> Option<Scale>;
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32);
+    fn answer(&self, _object: &mut dyn AnyObject, _by: &User, _access: &Access) {}
 
     /// The bytes to store: the object in the version that its kind is stored in.
     ///
@@ -642,5 +678,9 @@ impl<S: Strategy> Rules for Typed<S> {
 
     fn set_replicas(&self, object: &mut dyn AnyObject, replicas: i32) {
         self.strategy.set_replicas(self.of_mut(object), replicas);
+    }
+
+    fn answer(&self, object: &mut dyn AnyObject, by: &User, access: &Access) {
+        self.strategy.answer(self.of_mut(object), by, access);
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn now() -> Time {
 }
 
 /// `base` and five random characters.
-pub(super) fn generated_name(base: &str) -> String {
+pub(crate) fn generated_name(base: &str) -> String {
     let mut end = base.len().min(GENERATED_BASE_MAX);
     while !base.is_char_boundary(end) {
         end -= 1;

@@ -22,8 +22,10 @@ mod scan;
 mod update;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use euston_access::User;
 
 use crate::admission::Admission;
 use crate::error::{ApiError, Result};
@@ -34,6 +36,7 @@ use options::FieldValidation;
 use table::{Row, Table};
 
 pub use apply::Application;
+pub(crate) use metadata::generated_name;
 pub use update::{Part, Precondition, name_mismatch};
 
 /// The largest object that is stored, in bytes of JSON: etcd's and so Kubernetes' bound.
@@ -43,13 +46,29 @@ pub const OBJECT_BYTES_MAX: usize = 3 << 19;
 /// Several servers that write under one quota take turns at random.
 const ATTEMPTS_MAX: usize = 64;
 
-/// Which kind a request is about: its row, and what hangs off it.
+/// How long a write waits for this server's own cache, which trails the store by less than a millisecond.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which kind a request is about: its row, and what hangs off it; and who asks.
 #[derive(Clone, Copy)]
 pub struct Resource<'a> {
     /// The kind.
     pub kind: &'a Arc<Kind>,
     /// Its objects.
     pub cache: &'a Arc<ResourceCache>,
+    /// On whose behalf; `None` for this server's own.
+    pub by: Option<&'a User>,
+}
+
+impl<'a> Resource<'a> {
+    /// The same, on behalf of `user`.
+    #[must_use]
+    pub fn asked_by(self, user: &'a User) -> Self {
+        Resource {
+            by: Some(user),
+            ..self
+        }
+    }
 }
 
 impl Resource<'_> {
@@ -184,6 +203,17 @@ impl Registry {
                 findings.join(", ")
             ))),
             FieldValidation::Strict | FieldValidation::Warn => Ok((object, findings)),
+        }
+    }
+
+    /// Waits until this server decides by a write at `revision`, if decisions are made from its kind. So whoever has
+    /// an answer to a revocation in hand meets it here at once.
+    async fn settled(&self, resource: Resource<'_>, revision: u64) {
+        if resource.kind.decides
+            && let Err(error) = self.storage.wait_for(revision, SETTLE_TIMEOUT).await
+        {
+            // The write stands; only this server is behind.
+            tracing::warn!(%error, kind = resource.kind.names.kind, "a write is not yet decided by");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is particular to a kind. Everything else about a verb is generic
 //! ([`super::store`]). Follows `k8s.io/apiserver/pkg/registry/rest` strategies.
 
+use euston_access::User;
 use euston_api::field::ErrorList;
 use euston_api::names::NameRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kind::Subresource;
+use crate::access::Access;
 
 /// A typed API object with ordinary metadata.
 pub trait Object:
@@ -228,6 +230,10 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Sets `spec.replicas`, for kinds with a scale subresource.
     fn set_replicas(&self, _object: &mut Self::Object, _replicas: i32) {}
+
+    /// Writes the answer into the question of `by`, for kinds whose objects are
+    /// [asked](super::kind::Kind::asked) and not kept.
+    fn answer(&self, _object: &mut Self::Object, _by: &User, _access: &Access) {}
 }
 
 /// What `autoscaling/v1 Scale` says of an object.

@@ -19,7 +19,7 @@ use crate::storage::ResourceCache;
 pub fn builtin() -> Vec<Kind> {
     use Subresource::{
         Attach, Binding, EphemeralContainers, Eviction, Exec, Finalize, Log, PortForward, Proxy,
-        Resize, Scale, Status,
+        Resize, Scale, Status, Token,
     };
     let mut rows = vec![
         Kind::new(kinds::namespace::NamespaceStrategy, "namespace", false)
@@ -46,7 +46,7 @@ pub fn builtin() -> Vec<Kind> {
                 Proxy(ProxyTo::Pod),
             ]),
         Kind::new(kinds::config_map::ConfigMapStrategy, "configmap", true).short(&["cm"]),
-        Kind::new(kinds::secret::SecretStrategy, "secret", true),
+        Kind::new(kinds::secret::SecretStrategy, "secret", true).decides(),
         Kind::new(kinds::service::ServiceStrategy, "service", true)
             .short(&["svc"])
             .in_all()
@@ -59,6 +59,8 @@ pub fn builtin() -> Vec<Kind> {
             true,
         )
         .short(&["sa"])
+        .with(&[Token])
+        .decides()
         .update_needs_version()
         .answers_deleted(),
         Kind::new(kinds::lease::LeaseStrategy, "lease", true)
@@ -100,13 +102,16 @@ pub fn builtin() -> Vec<Kind> {
         kinds::apps::rows,
         kinds::autoscaling::rows,
         kinds::batch::rows,
+        kinds::certificates::rows,
         kinds::event::rows,
         kinds::flowcontrol::rows,
         kinds::limits::rows,
         kinds::networking::rows,
         kinds::policy::rows,
         kinds::priority_class::rows,
+        kinds::rbac::rows,
         kinds::resource::rows,
+        kinds::reviews::rows,
         kinds::runtime_class::rows,
         kinds::storage::rows,
         kinds::storage_version_migration::rows,
@@ -137,6 +142,7 @@ impl Row {
         Resource {
             kind: &self.kind,
             cache: &self.cache,
+            by: None,
         }
     }
 }

@@ -181,6 +181,7 @@ impl Registry {
             let request = Request::update(resource, part, old.as_ref());
             let settled = self.settle(&request, new, name_of(key), entry.revision);
             let (new, reserved) = settled.await?;
+            self.admission.permit(&request, new.as_ref())?;
             warnings.extend(resource.kind.rules.warnings(new.as_ref()));
             let lean = resource.encode(&new)?;
             let owners = match owners {
@@ -215,6 +216,7 @@ impl Registry {
             let written = self.write(resource, &entry, &value, gone, &claims).await?;
             drop(charged);
             if let Some(revision) = written {
+                self.settled(resource, revision).await;
                 let entry = resource.entry(key, revision, value);
                 return Ok(Saved {
                     entry,

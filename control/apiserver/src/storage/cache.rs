@@ -282,6 +282,11 @@ impl ResourceCache {
         Ok((changes, seen))
     }
 
+    /// A number that moves with every change; equal numbers mean that nothing changed between.
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
     /// Wakes whenever there are changes; compare with [`ResourceCache::changes`].
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.head.subscribe()

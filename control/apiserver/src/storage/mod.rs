@@ -6,9 +6,11 @@
 //! caches share the store's own buffers.
 
 mod cache;
+mod derived;
 mod entry;
 mod feed;
 mod images;
+mod once;
 mod owners;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use cache::frame;
 pub use cache::{Change, EventType, ResourceCache, Snapshot, WatchCursor};
+pub use derived::{Derive, Derived};
 pub use entry::Entry;
 pub use images::ImageCatalog;
 pub use owners::{Parts, join, split};

@@ -1,6 +1,8 @@
 //! Gives every namespace what pods expect to find there: the ServiceAccount `default` and the
 //! ConfigMap `kube-root-ca.crt` with the cluster's CA.
 
+pub(crate) mod tokens;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

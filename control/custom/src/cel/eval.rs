@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use regex::Regex;
+
 use super::library;
 use super::syntax::{Each, Expr, What};
 use super::value::{Key, Value};
@@ -38,9 +40,16 @@ impl std::fmt::Display for Error {
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
+/// What it costs to compile a pattern: some milliseconds for the worst that are allowed.
+const PATTERN_COST: u64 = 10_000;
+
+/// Patterns that an evaluation keeps compiled: those of its text, not those it makes.
+const PATTERNS_MAX: usize = 16;
+
 /// An evaluation under way: its variables, and the work that is left to it.
 pub(super) struct Evaluation {
     variables: Vec<(String, Value)>,
+    patterns: Vec<(String, Regex)>,
     left: u64,
 }
 
@@ -49,8 +58,23 @@ impl Evaluation {
     pub(super) fn new(variables: Vec<(String, Value)>, cost: u64) -> Self {
         Evaluation {
             variables,
+            patterns: Vec::new(),
             left: cost,
         }
+    }
+
+    /// A pattern, compiled.
+    pub(super) fn pattern(&mut self, source: &str) -> Result<Regex> {
+        if let Some((_, regex)) = self.patterns.iter().find(|(s, _)| s == source) {
+            return Ok(regex.clone());
+        }
+        self.spend(PATTERN_COST)?;
+        let regex = crate::schema::pattern(source)
+            .map_err(|why| Error::failed(format!("error parsing regexp: {why}")))?;
+        if self.patterns.len() < PATTERNS_MAX {
+            self.patterns.push((source.to_owned(), regex.clone()));
+        }
+        Ok(regex)
     }
 
     /// The work that is left.

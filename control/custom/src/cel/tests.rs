@@ -172,6 +172,8 @@ fn no_expression_takes_more_than_its_share() {
         "self.list.all(x, self.list.all(y, x + y >= 0))",
         "lists.range(9000000000).size() > 0",
         "self.list.map(x, self.text).join(self.text).size() > 0",
+        "self.list.all(x, 'a'.matches('(a|b){' + string(x) + '}') || true)",
+        "self.list.map(x, self.text.split('')).size() > 0",
         "self.list.all(x, self.text.matches('(a*)*b') || true)",
         "self.list.all(x, self.text.replace('a', self.text).size() > 0)",
     ] {

@@ -47,6 +47,7 @@ pub fn validate(definition: &CustomResourceDefinition) -> ErrorList {
             errors.invalid_each(&group, &spec.group, problems);
         }
     }
+    validate_approval(definition, &mut errors);
     match spec.scope.as_str() {
         "Cluster" | "Namespaced" => {}
         "" => errors.required(path.child("scope"), ""),
@@ -135,6 +136,34 @@ pub fn validate_status_update(new: &CustomResourceDefinition) -> ErrorList {
         );
     }
     errors
+}
+
+/// Groups of Kubernetes' own are for those whose API was reviewed
+/// (<https://github.com/kubernetes/enhancements/pull/1111>).
+fn validate_approval(definition: &CustomResourceDefinition, errors: &mut ErrorList) {
+    const APPROVED: &str = "api-approved.kubernetes.io";
+    let group = &definition.spec.group;
+    if !group.ends_with(".k8s.io") && !group.ends_with(".kubernetes.io") {
+        return;
+    }
+    let annotations = definition.metadata.annotations.as_ref();
+    let given = annotations
+        .and_then(|a| a.get(APPROVED))
+        .map_or("", String::as_str);
+    let path = Path::new("metadata").child("annotations").key(APPROVED);
+    let is_url = given.starts_with("https://") || given.starts_with("http://");
+    if given.is_empty() {
+        errors.required(
+            path,
+            format!("protected groups must have approval annotation {APPROVED:?}, see https://github.com/kubernetes/enhancements/pull/1111"),
+        );
+    } else if !is_url && !given.starts_with("unapproved") {
+        errors.invalid(
+            path,
+            given,
+            "protected groups must have approval annotation with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111",
+        );
+    }
 }
 
 fn validate_names(spec: &CustomResourceDefinitionSpec, path: &Path, errors: &mut ErrorList) {

@@ -103,6 +103,33 @@ fn names_and_groups_are_names() {
 }
 
 #[test]
+fn groups_of_kubernetes_own_are_for_the_approved() {
+    let check = |annotation: Option<&str>, expect: Option<&str>| {
+        let mut definition = sound();
+        definition["metadata"]["name"] = "shirts.stable.k8s.io".into();
+        definition["spec"]["group"] = "stable.k8s.io".into();
+        if let Some(value) = annotation {
+            definition["metadata"]["annotations"] = json!({ "api-approved.kubernetes.io": value });
+        }
+        let definition: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
+        let errors = validate(&definition);
+        let got: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        match expect {
+            None => assert!(got.is_empty(), "{got:?}"),
+            Some(expect) => assert!(got.len() == 1 && got[0].contains(expect), "{got:?}"),
+        }
+    };
+    let at = "metadata.annotations[api-approved.kubernetes.io]";
+    check(None, Some(&format!("{at}: Required value")));
+    check(Some("yes"), Some(&format!("{at}: Invalid value: \"yes\"")));
+    check(
+        Some("https://github.com/kubernetes/kubernetes/pull/1"),
+        None,
+    );
+    check(Some("unapproved, experimental"), None);
+}
+
+#[test]
 fn one_version_is_stored_and_each_has_a_schema() {
     let second = |name: &str, storage: bool| json!({ "name": name, "served": true, "storage": storage, "schema": { "openAPIV3Schema": { "type": "object" } } });
     check("/spec/versions/-", second("v2", false), &[]);

@@ -291,7 +291,7 @@ mod tests {
         check(
             with(
                 json!({"cpu": "100m", "memory": "1Gi"}),
-                json!({"cpu": null, "memory": "1Gi"}),
+                json!({"memory": "1Gi"}),
             ),
             &["spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed"],
         );

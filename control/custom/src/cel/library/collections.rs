@@ -28,8 +28,9 @@ pub(super) fn method(name: &str, target: &Value, args: &[Value]) -> Option<Resul
                 Some(first) => first.clone(),
             };
             for item in &items[1..] {
-                let added = numbers::function("+", &[sum, item.clone()])
-                    .or_else(|| super::times::function("+", &[Value::Null, item.clone()]))
+                let pair = [sum, item.clone()];
+                let added = numbers::function("+", &pair)
+                    .or_else(|| super::times::function("+", &pair))
                     .unwrap_or_else(|| Err(Error::overload()));
                 match added {
                     Ok(value) => sum = value,

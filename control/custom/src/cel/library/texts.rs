@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Error, Evaluation, Result, Value, index};
-use crate::schema::pattern;
 
 /// The longest text that one function makes, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -83,7 +82,8 @@ pub(super) fn method(
             };
             texts.push(text.as_ref());
         }
-        return Some(bounded(texts.join(separator)));
+        let size = texts.iter().map(|t| t.len() + separator.len()).sum();
+        return Some(sized(size).map(|()| Value::text(texts.join(separator))));
     }
     let Text(text) = target else {
         return None;
@@ -110,11 +110,15 @@ pub(super) fn method(
         ("upperAscii", []) => Ok(Value::text(text.to_ascii_uppercase())),
         ("trim", []) => Ok(Value::text(text.trim())),
         ("reverse", []) => Ok(Value::text(text.chars().rev().collect::<String>())),
-        ("replace", [Text(from), Text(to)]) => bounded(text.replace(from.as_ref(), to)),
-        ("replace", [Text(from), Text(to), Int(times)]) => match usize::try_from(*times) {
-            Ok(times) => bounded(text.replacen(from.as_ref(), to, times)),
-            Err(_) => bounded(text.replace(from.as_ref(), to)),
-        },
+        ("replace", [Text(from), Text(to)]) => replace(text, from, to, usize::MAX),
+        ("replace", [Text(from), Text(to), Int(times)]) => replace(
+            text,
+            from,
+            to,
+            usize::try_from(*times).unwrap_or(usize::MAX),
+        ),
+        // Every part is a value of its own.
+        ("split", _) if evaluation.spend(text.len() as u64).is_err() => Err(Error::TooMuch),
         ("split", [Text(by)]) => Ok(split(text, by, None)),
         ("split", [Text(by), Int(parts)]) => Ok(split(text, by, usize::try_from(*parts).ok())),
         ("substring", [Int(from)]) => {
@@ -136,11 +140,18 @@ pub(super) fn method(
     })
 }
 
-fn bounded(text: String) -> Result<Value> {
-    if text.len() > TEXT_BYTES_MAX {
+/// Whether a text of so many bytes may be made: asked before it is.
+fn sized(bytes: usize) -> Result<()> {
+    if bytes > TEXT_BYTES_MAX {
         return Err(Error::TooMuch);
     }
-    Ok(Value::text(text))
+    Ok(())
+}
+
+fn replace(text: &str, from: &str, to: &str, times: usize) -> Result<Value> {
+    let found = text.matches(from).take(times).count();
+    sized(text.len().saturating_add(found.saturating_mul(to.len())))?;
+    Ok(Value::text(text.replacen(from, to, times)))
 }
 
 fn matching(
@@ -152,8 +163,7 @@ fn matching(
 ) -> Result<Value> {
     let cost = (text.len() / 10 + 1).saturating_mul(source.len() / 4 + 1);
     evaluation.spend(cost as u64)?;
-    let regex =
-        pattern(source).map_err(|why| Error::failed(format!("error parsing regexp: {why}")))?;
+    let regex = evaluation.pattern(source)?;
     match (name, rest) {
         ("matches", []) => Ok(Value::Bool(regex.is_match(text))),
         ("find", []) => Ok(Value::text(regex.find(text).map_or("", |m| m.as_str()))),
@@ -163,6 +173,7 @@ fn matching(
                 [Value::Int(limit)] => usize::try_from(*limit).unwrap_or(usize::MAX),
                 _ => return Err(Error::overload()),
             };
+            evaluation.spend(text.len() as u64)?;
             let found = regex.find_iter(text).take(limit);
             Ok(Value::list(
                 found.map(|m| Value::text(m.as_str())).collect(),
