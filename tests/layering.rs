@@ -15,21 +15,30 @@ type Arrow = (&'static str, &'static [&'static str], &'static str);
 
 const ARROWS: &[Arrow] = &[
     (
-        "raft-store",
+        "fuzz-support",
         &[],
+        "bytes and files: what every fuzz target may lean on",
+    ),
+    (
+        "raft-store",
+        &["fuzz-support"],
         "the store knows keys, bytes and revisions, and nothing of this project",
     ),
     (
         "raft-store-peer",
-        &["raft-store"],
+        &["raft-store", "fuzz-support"],
         "the store's members talk to each other without Kubernetes",
     ),
     (
         "raft-store-etcd",
-        &["raft-store", "raft-store-peer"],
+        &["raft-store", "raft-store-peer", "fuzz-support"],
         "the store is usable alone, by clients of etcd",
     ),
-    ("euston-api", &[], "the vocabulary is below everything"),
+    (
+        "euston-api",
+        &["fuzz-support"],
+        "the vocabulary is below everything",
+    ),
     (
         "euston-access",
         &["euston-api"],
@@ -43,7 +52,7 @@ const ARROWS: &[Arrow] = &[
     ),
     (
         "euston-protobuf",
-        &[],
+        &["fuzz-support"],
         "Kubernetes' wire form is facts and bytes, and of use to whoever has JSON",
     ),
     (

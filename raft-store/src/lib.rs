@@ -23,8 +23,13 @@
 mod command;
 mod config;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod kv;
 mod lessor;
+#[doc(hidden)]
+pub mod machine;
 mod member;
 mod mvcc;
 mod node;

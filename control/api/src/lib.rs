@@ -3,6 +3,9 @@
 
 pub mod cron;
 pub mod field;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod int_or_percent;
 pub mod labels;
 pub mod metadata;

@@ -24,6 +24,9 @@ mod decode;
 mod encode;
 pub mod envelope;
 mod forms;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod table;
 mod wire;
 

@@ -27,6 +27,9 @@ mod codec;
 mod config;
 mod context;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod kv;
 mod leader;
 mod lease;

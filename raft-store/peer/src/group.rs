@@ -49,7 +49,7 @@ pub(crate) fn to_wire(member: Member) -> proto::Member {
     }
 }
 
-fn of_wire(member: proto::Member) -> Member {
+pub(crate) fn of_wire(member: proto::Member) -> Member {
     Member {
         id: member.id,
         name: member.name,

@@ -28,6 +28,9 @@ mod backoff;
 mod config;
 mod counters;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod handshake;
 mod link;

@@ -8,11 +8,15 @@
 //! are written as derives, so that no build needs a protobuf compiler; tags are never reused.
 
 mod convert;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub(crate) mod proto;
 #[cfg(test)]
 mod tests;
 
 use prost::Message;
+#[cfg(test)]
+pub(crate) use tests::{bodies, seeds};
 
 use crate::kv::Revision;
 use crate::member;

@@ -1,6 +1,7 @@
 //! Commands, intact and not.
 
 use bytes::Bytes;
+use fuzz_support::Seed;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -76,6 +77,18 @@ fn every_shape() -> Command {
         success,
         failure: vec![put, Op::put("k", "v")],
     })
+}
+
+/// Every kind of command, encoded, without its header.
+pub(crate) fn bodies() -> Vec<Vec<u8>> {
+    let body = |command: &Command| command.encode()[HEADER_BYTES..].to_vec();
+    every_command().iter().map(body).collect()
+}
+
+/// What a fuzzer begins with.
+pub(crate) fn seeds() -> Vec<Seed> {
+    let seed = |body: Vec<u8>| ("command", [vec![FORMAT - FORMAT_FIRST], body].concat());
+    bodies().into_iter().map(seed).collect()
 }
 
 /// A transaction in a transaction in a transaction ..

@@ -12,6 +12,8 @@
 mod apply;
 mod check;
 mod command;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod group;
 mod hash;
 mod history;
@@ -19,11 +21,13 @@ mod lease;
 #[cfg(test)]
 mod properties;
 mod read;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod reference;
 mod restore;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+mod trial;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +41,8 @@ pub(crate) use check::check_txn;
 pub(crate) use command::Outcome;
 pub use hash::StateHash;
 pub(crate) use restore::{Change, Restore};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use trial::rebuilt;
 
 /// The events of one revision, shared by history and every watcher.
 pub(crate) type Events = Arc<[Event]>;

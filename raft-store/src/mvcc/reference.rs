@@ -1,6 +1,8 @@
 //! The semantics once more, as simple as they can be written: a full copy of the keys for every revision. Property
 //! tests hold the real state machine against it.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is what is looked for")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;

@@ -35,14 +35,14 @@ const ITEMS_SEARCH_BYTES: usize = 1 << 20;
 
 /// What the end of a log file looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tail {
+pub(super) enum Tail {
     Clean,
     /// From this offset on, what is there was never synced.
     Torn(usize),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Damage {
+pub(super) enum Damage {
     Version(u64),
     What(String),
 }
@@ -84,7 +84,7 @@ pub(super) fn audit(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn check(bytes: &[u8], signature: u32) -> Result<Tail, Damage> {
+pub(super) fn check(bytes: &[u8], signature: u32) -> Result<Tail, Damage> {
     if is_zero(bytes) {
         return Ok(Tail::Torn(0));
     }
@@ -235,6 +235,29 @@ impl StepBySector for std::ops::Range<usize> {
     }
 }
 
+/// What a log file begins with.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn file_header() -> Vec<u8> {
+    [MAGIC, &VERSION.to_be_bytes(), &0_u64.to_be_bytes()].concat()
+}
+
+/// A record with checksums that fit.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn record_of(entries: &[u8], items: &[u8], signature: u32) -> Vec<u8> {
+    let mut bytes = vec![0; RECORD_HEADER_BYTES];
+    if !entries.is_empty() {
+        bytes.extend_from_slice(entries);
+        bytes.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
+    }
+    let items_at = bytes.len() as u64;
+    bytes.extend_from_slice(items);
+    bytes.extend_from_slice(&(crc32fast::hash(items) ^ signature).to_le_bytes());
+    let len = (bytes.len() as u64) << 8;
+    bytes[..8].copy_from_slice(&len.to_be_bytes());
+    bytes[8..16].copy_from_slice(&items_at.to_be_bytes());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,28 +265,11 @@ mod tests {
     const SIGNATURE: u32 = 7;
 
     fn file(records: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
-        bytes.extend_from_slice(&0_u64.to_be_bytes());
-        records
-            .iter()
-            .for_each(|record| bytes.extend_from_slice(record));
-        bytes
+        [file_header(), records.concat()].concat()
     }
 
     fn make(entries: &[u8], items: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0; RECORD_HEADER_BYTES];
-        if !entries.is_empty() {
-            bytes.extend_from_slice(entries);
-            bytes.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
-        }
-        let items_at = bytes.len() as u64;
-        bytes.extend_from_slice(items);
-        bytes.extend_from_slice(&(crc32fast::hash(items) ^ SIGNATURE).to_le_bytes());
-        let len = (bytes.len() as u64) << 8;
-        bytes[..8].copy_from_slice(&len.to_be_bytes());
-        bytes[8..16].copy_from_slice(&items_at.to_be_bytes());
-        bytes
+        record_of(entries, items, SIGNATURE)
     }
 
     fn filler(len: usize) -> Vec<u8> {

@@ -64,13 +64,49 @@ pub(super) struct Identity {
 impl Identity {
     /// Writes it as a file.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let bytes = self.encode_file();
+        write_whole(path, |file| file.write_all(&bytes))
+    }
+
+    /// The bytes of its file.
+    pub(super) fn encode_file(&self) -> Vec<u8> {
         let body = self.encode_to_vec();
         let mut bytes = MEMBER_MAGIC.to_vec();
         bytes.extend_from_slice(&MEMBER_FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(crc32fast::hash(&body) ^ MEMBER_FORMAT).to_le_bytes());
         bytes.extend_from_slice(&body);
-        write_whole(path, |file| file.write_all(&bytes))
+        bytes
     }
+
+    /// Reads the bytes of its file.
+    pub(super) fn decode_file(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let corrupt = |what: &str| Unreadable::What(what.to_owned());
+        let rest = bytes
+            .strip_prefix(MEMBER_MAGIC)
+            .ok_or_else(|| corrupt("it does not begin as a MEMBER file does"))?;
+        let (found, rest) = rest
+            .split_first_chunk()
+            .ok_or_else(|| corrupt("it is cut off"))?;
+        let (checksum, body) = rest
+            .split_first_chunk()
+            .ok_or_else(|| corrupt("it is cut off"))?;
+        let found = u32::from_le_bytes(*found);
+        if crc32fast::hash(body) ^ found != u32::from_le_bytes(*checksum) {
+            return Err(corrupt("its checksum does not match"));
+        }
+        if found != MEMBER_FORMAT {
+            return Err(Unreadable::Format(found));
+        }
+        Self::decode(body).map_err(|error| corrupt(&error.to_string()))
+    }
+}
+
+/// Why a MEMBER file cannot be read.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// Its format, which is not known.
+    Format(u32),
+    What(String),
 }
 
 impl DataDir {
@@ -173,33 +209,16 @@ impl DataDir {
             }
             Err(error) => return Err(OpenError::io("reading", &path)(error)),
         };
-        let corrupt = |what: &str| OpenError::Corrupt {
-            file: path.clone(),
-            what: what.to_owned(),
-        };
-        let rest = bytes
-            .strip_prefix(MEMBER_MAGIC)
-            .ok_or_else(|| corrupt("it does not begin as a MEMBER file does"))?;
-        let (found, rest) = rest
-            .split_first_chunk()
-            .ok_or_else(|| corrupt("it is cut off"))?;
-        let (checksum, body) = rest
-            .split_first_chunk()
-            .ok_or_else(|| corrupt("it is cut off"))?;
-        let found = u32::from_le_bytes(*found);
-        if crc32fast::hash(body) ^ found != u32::from_le_bytes(*checksum) {
-            return Err(corrupt("its checksum does not match"));
-        }
-        if found != MEMBER_FORMAT {
-            return Err(OpenError::UnknownFormat {
-                file: path,
-                found,
-                supported: MEMBER_FORMAT,
-            });
-        }
-        Identity::decode(body)
+        Identity::decode_file(&bytes)
             .map(Some)
-            .map_err(|error| corrupt(&error.to_string()))
+            .map_err(|error| match error {
+                Unreadable::Format(found) => OpenError::UnknownFormat {
+                    file: path,
+                    found,
+                    supported: MEMBER_FORMAT,
+                },
+                Unreadable::What(what) => OpenError::Corrupt { file: path, what },
+            })
     }
 
     /// Makes the directory a member's.

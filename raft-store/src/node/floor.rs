@@ -27,7 +27,7 @@ pub(super) const EXTENSIONS: [&str; 2] = ["raftlog", "rewrite"];
 
 /// The numbers of the newest file of each queue; 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Newest([u64; 2]);
+pub(super) struct Newest(pub(super) [u64; 2]);
 
 /// Keeps the file up to date.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ fn found(log: &Path) -> io::Result<Newest> {
     Ok(newest)
 }
 
-fn encode(newest: Newest) -> Vec<u8> {
+pub(super) fn encode(newest: Newest) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
     for number in newest.0 {
@@ -125,12 +125,12 @@ fn read(path: &Path) -> Result<Option<Newest>, OpenError> {
     }
 }
 
-enum Unreadable {
+pub(super) enum Unreadable {
     Format(u32),
     What(&'static str),
 }
 
-fn decode(bytes: &[u8]) -> Result<Newest, Unreadable> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Newest, Unreadable> {
     let bytes: &[u8; BYTES] = bytes
         .try_into()
         .map_err(|_| Unreadable::What("it is not as long as a LOGS file"))?;

@@ -344,11 +344,11 @@ mod proto {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frames() -> Vec<Frame> {
+    pub(in crate::node) fn frames() -> Vec<Frame> {
         let id = ProposalId {
             incarnation: u64::MAX,
             sequence: 7,

@@ -14,6 +14,8 @@ mod driver;
 mod floor;
 mod frame;
 mod fs;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod inbox;
 mod log;
 mod logger;

@@ -267,7 +267,7 @@ impl ResourcePath {
             },
             fields: query.get("fieldSelector").unwrap_or_default(),
         };
-        // A WebSocket is opened with GET, and does what POST does.
+        // A WebSocket is opened with GET, and does what POST does (KEP-4006).
         let connects = verb == "get" && CONNECTING.contains(&subresource);
         let also = connects.then_some(Action {
             verb: "create",

@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::context::Context;
 use crate::etcdserverpb::{WatchRequest, WatchResponse, watch_server};
 use crate::leader::{self, Wanted};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use one::pieces as split;
 use stream::Watches;
 
 #[derive(Clone)]

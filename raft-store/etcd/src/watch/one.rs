@@ -130,7 +130,7 @@ fn event_bytes(event: &mvccpb::Event) -> usize {
 
 /// Splits events into pieces of less than `bytes_max`, as far as single events are: what etcd does where a client takes
 /// messages in fragments.
-pub(super) fn pieces(events: Vec<mvccpb::Event>, bytes_max: usize) -> Vec<Vec<mvccpb::Event>> {
+pub(crate) fn pieces(events: Vec<mvccpb::Event>, bytes_max: usize) -> Vec<Vec<mvccpb::Event>> {
     let mut pieces = vec![Vec::new()];
     let mut bytes = 0;
     for event in events {

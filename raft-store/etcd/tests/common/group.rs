@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "not every one of them needs all of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -90,6 +92,18 @@ impl Group {
         self.spawn(at, &list, &["--initial-cluster-state", "existing"]);
     }
 
+    /// Starts a member of the first ones again, with what it has on its disk.
+    pub fn restart(&mut self, at: usize) {
+        let list = self.list(u8::try_from(self.members.len()).unwrap());
+        self.spawn(at, &list, &[]);
+    }
+
+    /// Sends a signal to a member that runs.
+    pub fn signal(&self, at: usize, signal: Signal) {
+        let child = self.members[at].as_ref().unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
     fn spawn(&mut self, at: usize, list: &str, more: &[&str]) {
         let (client, url) = (self.address(at), self.peer_url(at));
         let data = self.dir.join(format!("m{at}"));
@@ -116,7 +130,12 @@ impl Group {
                 command
             }
         };
-        let log = File::create(self.dir.join(format!("m{at}.log"))).unwrap();
+        let log = self.dir.join(format!("m{at}.log"));
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
         let child = command
             .args(["--name", &format!("m{at}")])
             .args(["--initial-cluster", list])

@@ -6,7 +6,8 @@ mod txns;
 
 use bytes::Bytes;
 
-use super::{Change, Outcome, Restore, State};
+use super::trial::{kind, rebuilt};
+use super::{Outcome, Restore, State};
 use crate::command::Command;
 use crate::error::Error;
 use crate::kv::{EventKind, KeyRange, Revision};
@@ -39,35 +40,6 @@ pub(super) fn does(ops: Vec<Op>) -> Txn {
         success: ops,
         ..Txn::default()
     }
-}
-
-/// The state taken apart and put together, as a snapshot does.
-pub(super) fn rebuilt(state: &State) -> State {
-    let mut restore = Restore::new(state.compacted()).unwrap();
-    state
-        .members()
-        .into_iter()
-        .for_each(|member| restore.member(member));
-    state.removed_members().for_each(|id| restore.removed(id));
-    for (member, alarm) in state.alarms() {
-        restore.alarm(member, alarm);
-    }
-    for (id, ttl) in state.leases() {
-        restore.lease(id, ttl).unwrap();
-    }
-    state.visit_base(|kv| restore.base((**kv).clone()).unwrap());
-    for events in state.log() {
-        restore
-            .revision(events.iter().map(Change::from).collect())
-            .unwrap();
-    }
-    restore.finish().unwrap()
-}
-
-/// The name of an error.
-pub(super) fn kind(error: &Error) -> String {
-    let name = format!("{error:?}");
-    name.split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
 /// A store after these transactions, the first of which made revision 2.

@@ -264,7 +264,7 @@ fn sole(identity: &Identity, state: &State) -> Founded {
 }
 
 /// Applies an entry as a member does, committed or not.
-fn replay(state: &mut State, entry: &Entry) -> Result<(), String> {
+pub(super) fn replay(state: &mut State, entry: &Entry) -> Result<(), String> {
     if entry.data.is_empty() {
         return Ok(());
     }

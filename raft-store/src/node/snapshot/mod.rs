@@ -10,6 +10,8 @@
 //! name and renamed when it is complete and synced.
 
 mod backup;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod proto;
 mod reader;
 mod seal;
@@ -31,6 +33,8 @@ use crate::mvcc::State;
 
 pub use backup::Backup;
 use reader::{Reader, Unreadable};
+#[cfg(test)]
+pub(super) use tests::seed;
 use writer::Writer;
 
 const MAGIC: &[u8; 8] = b"EUSTSNAP";

@@ -1,11 +1,13 @@
 //! Snapshots, intact and not.
 
+use fuzz_support::Choices;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use prost::Message as _;
 
+use super::fuzz::{read, sealed_as, written_as};
 use super::writer::block_checksum;
 use super::*;
 use crate::command::Command;
@@ -76,16 +78,7 @@ fn meta() -> Meta {
 }
 
 fn written(state: &State) -> Vec<u8> {
-    let cancelled = AtomicBool::new(false);
-    let mut writer = Writer::new(Vec::new(), &cancelled);
-    writer.write_state(&meta(), state).unwrap();
-    writer.into_inner()
-}
-
-fn read(bytes: &[u8]) -> Result<(Meta, State), Unreadable> {
-    Reader::new(bytes, bytes.len() as u64)
-        .read_state(0)
-        .map(|contents| (contents.meta, contents.state))
+    written_as(&meta(), state)
 }
 
 /// The messages of the blocks of a snapshot.
@@ -100,39 +93,17 @@ fn blocks(snapshot: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// A snapshot of these blocks, with checksums that match, and a hash in its last one if that is an end.
+/// A snapshot of these blocks, with checksums that match.
 fn sealed(blocks: &[Vec<u8>]) -> Vec<u8> {
     sealed_as(FORMAT, blocks)
 }
 
-fn sealed_as(format: u32, blocks: &[Vec<u8>]) -> Vec<u8> {
-    let mut snapshot = MAGIC.to_vec();
-    snapshot.extend_from_slice(&format.to_le_bytes());
-    snapshot.extend_from_slice(&crc32fast::hash(&format.to_le_bytes()).to_le_bytes());
-    for message in blocks {
-        let mut message = message.clone();
-        if let Ok(proto::Block {
-            kind: Some(proto::Kind::End(mut end)),
-        }) = proto::Block::decode(&message[..])
-        {
-            end.hash = if format < FORMAT_HASHED {
-                Default::default()
-            } else {
-                blake3::hash(&snapshot).as_bytes().to_vec().into()
-            };
-            message = end_block(end);
-        }
-        let len = (message.len() as u32).to_le_bytes();
-        snapshot.extend_from_slice(&len);
-        snapshot.extend_from_slice(&block_checksum(len, &message).to_le_bytes());
-        snapshot.extend_from_slice(&message);
-    }
-    snapshot
-}
-
-fn end_block(end: proto::End) -> Vec<u8> {
-    let kind = Some(proto::Kind::End(end));
-    proto::Block { kind }.encode_to_vec()
+/// As a fuzzer begins with it: the format, and every block but the end.
+pub(in crate::node) fn seed() -> Vec<u8> {
+    let blocks = blocks(&written(&full()));
+    let (_, blocks) = blocks.split_last().unwrap();
+    let blocks = blocks.iter().map(|block| Choices::written(block));
+    [vec![FORMAT as u8], blocks.collect::<Vec<_>>().concat()].concat()
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl<'a, W: Write> Writer<'a, W> {
         self.out.flush()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn into_inner(self) -> W {
         self.out
     }
