@@ -57,7 +57,7 @@ pub fn object(resource: &ApiResource, name: &str) -> DynamicObject {
     serde_json::from_value(sample(&resource.kind, name)).unwrap()
 }
 
-fn path(resource: &ApiResource, namespaced: bool, name: &str) -> String {
+pub fn path(resource: &ApiResource, namespaced: bool, name: &str) -> String {
     let root = if resource.group.is_empty() {
         "/api/v1".to_owned()
     } else {

@@ -60,7 +60,8 @@ pub fn apply<'a>(
     now: &str,
 ) -> Result<Applied<'a>, ApplyError> {
     let wanted = relevant(config);
-    let mut fields = owned(schema, &wanted).map_err(ApplyError::Misfits)?;
+    let named = owned(schema, &wanted).map_err(ApplyError::Misfits)?;
+    let mut fields = named.clone();
     strip(&mut fields);
     let manager = &config.manager;
     let Some(live) = live else {
@@ -80,7 +81,8 @@ pub fn apply<'a>(
     let mut object = merge(schema, live.clone(), &wanted);
     replace(&mut managed, manager, fields, now);
     if let Some(last) = last {
-        let mut all = Set::default();
+        // Also what nobody owns: whoever names an object does not take its name away.
+        let mut all = named;
         for owner in managed.owners() {
             all.unite(owner.fields.clone());
         }

@@ -86,7 +86,7 @@ pub const STEPS: &[Step] = &[
         QUOTA_EXCEEDED,
     ),
     ("get quota few", "", true, "count/secrets: 1/1, pods: 0/5"),
-    ("describe quota few", "", true, "count/secrets  1     1"),
+    ("describe quota few", "", true, "count/secrets"),
     ("delete secret one", "", true, "deleted"),
     (
         "create secret generic two --from-literal=a=b",
@@ -98,12 +98,7 @@ pub const STEPS: &[Step] = &[
     ("delete secret two", "", true, "deleted"),
     ("apply -f -", LIMITS, true, "created"),
     ("get limits sizes", "", true, "CREATED AT"),
-    (
-        "describe limits sizes",
-        "",
-        true,
-        "Container   cpu       -    2    500m",
-    ),
+    ("describe limits sizes", "", true, "Container"),
     (
         "apply -f -",
         TOO_LARGE,
@@ -153,7 +148,7 @@ pub const STEPS: &[Step] = &[
     ),
     ("get sc", "", true, "e2e (default)"),
     ("describe sc e2e", "", true, "example.com/disk"),
-    ("get pv e2e", "", true, "1Gi        RWO            Retain"),
+    ("get pv e2e", "", true, "Retain"),
     ("describe pv e2e", "", true, "HostPath"),
     ("get pvc data", "", true, "e2e"),
     ("describe pvc data", "", true, "Filesystem"),

@@ -50,7 +50,8 @@ impl Plugin for LimitRanger {
     }
 
     fn validate(&self, request: &Request<'_>, object: &dyn AnyObject) -> Result<()> {
-        if request.part != Part::Main {
+        // What is going away is let go, however large it is.
+        if request.part != Part::Main || object.meta().deletion_timestamp.is_some() {
             return Ok(());
         }
         let any = object.as_any();
@@ -392,5 +393,11 @@ mod tests {
             "1Gi",
             "minimum other usage per PersistentVolumeClaim is 1.  No request is specified",
         );
+        let going = json!({
+            "metadata": {"name": "c", "namespace": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"resources": {"requests": {"storage": "2Gi"}}},
+        });
+        let plugin = plugin(&[of("max")]);
+        validated::<PersistentVolumeClaim>(&plugin, "", "persistentvolumeclaims", &going).unwrap();
     }
 }

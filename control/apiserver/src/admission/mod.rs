@@ -8,6 +8,7 @@ mod plugin;
 mod pod_totals;
 mod priority;
 mod quota;
+mod runtime_class;
 mod service_addresses;
 mod tolerations;
 
@@ -57,6 +58,9 @@ pub fn plugins(
         }),
         Box::new(priority::Priority {
             classes: Lookup::new(cache("scheduling.k8s.io", "priorityclasses")?),
+        }),
+        Box::new(runtime_class::RuntimeClasses {
+            classes: Lookup::new(cache("node.k8s.io", "runtimeclasses")?),
         }),
         Box::new(tolerations::DefaultTolerations),
         Box::new(defaults::DefaultStorageClass {

@@ -21,11 +21,25 @@ const SERVICE_NETWORK: &str = "10.96.0.0/16";
 /// Says which API groups are this server's own, and follow what it serves (Kubernetes' label).
 const AUTO_REGISTERED: (&str, &str) = ("kube-aggregator.kubernetes.io/automanaged", "onstart");
 
-/// Creates what is missing.
+/// Group, version and plural of a kind, and an object of it.
+type Wanted = (
+    (&'static str, &'static str, &'static str),
+    Box<dyn AnyObject>,
+);
+
+/// Creates what is missing, all at once: the store groups the writes.
 ///
 /// # Errors
 /// The store's.
 pub(super) async fn ensure_all(registry: &Registry) -> Result<()> {
+    let wanted = wanted(registry)?.into_iter();
+    let all = wanted.map(|(of, object)| ensure(registry, of, None, object));
+    futures::future::try_join_all(all).await?;
+    Ok(())
+}
+
+fn wanted(registry: &Registry) -> Result<Vec<Wanted>> {
+    let mut wanted: Vec<Wanted> = Vec::new();
     for class in &SYSTEM {
         let class = PriorityClass {
             metadata: named(class.name),
@@ -34,7 +48,7 @@ pub(super) async fn ensure_all(registry: &Registry) -> Result<()> {
             ..PriorityClass::default()
         };
         let of = ("scheduling.k8s.io", "v1", "priorityclasses");
-        ensure(registry, of, None, Box::new(class)).await?;
+        wanted.push((of, Box::new(class)));
     }
     let network = ServiceCIDR {
         metadata: named("kubernetes"),
@@ -44,10 +58,10 @@ pub(super) async fn ensure_all(registry: &Registry) -> Result<()> {
         status: None,
     };
     let of = ("networking.k8s.io", "v1", "servicecidrs");
-    ensure(registry, of, None, Box::new(network)).await?;
+    wanted.push((of, Box::new(network)));
     for (group, version) in served(registry) {
         let of = ("apiregistration.k8s.io", "v1", "apiservices");
-        ensure(registry, of, None, Box::new(local(&group, &version))).await?;
+        wanted.push((of, Box::new(local(&group, &version))));
     }
     for level in levels() {
         let level: PriorityLevelConfiguration = decoded(level)?;
@@ -56,14 +70,14 @@ pub(super) async fn ensure_all(registry: &Registry) -> Result<()> {
             "v1",
             "prioritylevelconfigurations",
         );
-        ensure(registry, of, None, Box::new(level)).await?;
+        wanted.push((of, Box::new(level)));
     }
     for flow in flows() {
         let flow: FlowSchema = decoded(flow)?;
         let of = ("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
-        ensure(registry, of, None, Box::new(flow)).await?;
+        wanted.push((of, Box::new(flow)));
     }
-    Ok(())
+    Ok(wanted)
 }
 
 fn named(name: &str) -> ObjectMeta {

@@ -43,6 +43,7 @@ LEAVES = {
 # because the fields are keys of list-maps: an item without one is the same item.
 DEFAULTS = {
     ("io.k8s.api.core.v1.ContainerPort", "protocol"): "TCP",
+    ("io.k8s.api.core.v1.LocalObjectReference", "name"): "",
     ("io.k8s.api.core.v1.ServicePort", "protocol"): "TCP",
 }
 

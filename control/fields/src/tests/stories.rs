@@ -361,6 +361,19 @@ fn what_makes_an_object_this_one_is_nobody_s() {
 }
 
 #[test]
+fn giving_up_the_last_field_of_the_metadata_leaves_the_name() {
+    let whole = |meta: &str| {
+        format!(r#"{{"apiVersion":"v1","kind":"Thing","metadata":{{"name":"t"{meta}}}}}"#)
+    };
+    let story = Story::new()
+        .apply("a", &whole(r#","finalizers":["f"],"labels":{"l":"1"}"#))
+        .apply("a", &whole(""))
+        .entries(0);
+    let expect: serde_json::Value = serde_json::from_str(&whole("")).unwrap();
+    assert_eq!(story.object.as_ref(), Some(&expect));
+}
+
+#[test]
 fn an_object_without_owners_belongs_to_its_past() {
     Story::new()
         .update("u", r#"{"replicas":1}"#)

@@ -7,7 +7,7 @@ use euston_api::quantity::{Format, Quantity};
 use euston_api::selector::LabelSelector;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, PersistentVolumeClaim, Pod, PodAffinityTerm, PodSpec, ResourceQuotaSpec,
-    ScopedResourceSelectorRequirement, Service,
+    ScopedResourceSelectorRequirement, Service, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
@@ -187,29 +187,27 @@ fn looks_elsewhere(affinity: &Affinity) -> bool {
     let of_term = |term: &PodAffinityTerm| {
         term.namespaces.as_ref().is_some_and(|n| !n.is_empty()) || term.namespace_selector.is_some()
     };
-    let with = affinity.pod_affinity.iter().flat_map(|a| {
-        let required = a
-            .required_during_scheduling_ignored_during_execution
-            .iter()
-            .flatten();
-        let preferred = a
-            .preferred_during_scheduling_ignored_during_execution
-            .iter()
-            .flatten();
-        required.chain(preferred.map(|w| &w.pod_affinity_term))
+    let of_terms = |required: &Option<Vec<PodAffinityTerm>>,
+                    preferred: &Option<Vec<WeightedPodAffinityTerm>>| {
+        required.iter().flatten().any(of_term)
+            || preferred
+                .iter()
+                .flatten()
+                .any(|weighted| of_term(&weighted.pod_affinity_term))
+    };
+    let with = affinity.pod_affinity.as_ref().is_some_and(|a| {
+        of_terms(
+            &a.required_during_scheduling_ignored_during_execution,
+            &a.preferred_during_scheduling_ignored_during_execution,
+        )
     });
-    let without = affinity.pod_anti_affinity.iter().flat_map(|a| {
-        let required = a
-            .required_during_scheduling_ignored_during_execution
-            .iter()
-            .flatten();
-        let preferred = a
-            .preferred_during_scheduling_ignored_during_execution
-            .iter()
-            .flatten();
-        required.chain(preferred.map(|w| &w.pod_affinity_term))
+    let without = affinity.pod_anti_affinity.as_ref().is_some_and(|a| {
+        of_terms(
+            &a.required_during_scheduling_ignored_during_execution,
+            &a.preferred_during_scheduling_ignored_during_execution,
+        )
     });
-    with.chain(without).any(of_term)
+    with || without
 }
 
 fn measure_service(service: &Service, usage: &mut Amounts) {

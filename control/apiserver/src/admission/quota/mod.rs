@@ -28,15 +28,18 @@ use crate::registry::Part;
 use crate::registry::kind::Names;
 use crate::registry::object::AnyObject;
 use crate::registry::table::Table;
-use crate::storage::{Beside, Entry, ResourceCache, Storage, prefix};
+use crate::storage::{Beside, Entry, ResourceCache, Storage, join, prefix};
 use measure::{Measured, count_name, is_plain, measure, plain};
 use plan::{Step, charge, masked};
 
 /// Writes under quotas wait for others of the same namespace in one of so many places. Two busy
 /// namespaces that share one only wait for each other.
 const TURNS: usize = 64;
-/// How long a write waits for its turn before the client is told to try again.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a write waits for its turn before the client is told to try again: half of what
+/// Kubernetes gives a request altogether.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a count waits for the caches, which trail the store by less than a millisecond.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Holds namespaces to their quotas.
 pub struct Quotas {
@@ -133,7 +136,9 @@ impl Quotas {
         used: BTreeMap<String, ApiQuantity>,
     ) -> Result<Beside> {
         quota.status.get_or_insert_default().used = Some(used);
-        let value = serde_json::to_vec(&quota).map_err(ApiError::internal)?;
+        // Who owns which of its fields stays as it is: nobody has applied what is counted.
+        let lean = serde_json::to_vec(&quota).map_err(ApiError::internal)?;
+        let value = join(lean, entry.parts().owners);
         Ok(Beside {
             key: format!(
                 "{}{}",
@@ -158,7 +163,7 @@ impl Quotas {
             return Ok(());
         };
         // Of what was written together with the quota, all caches must have their part.
-        self.storage.wait_for(at, TURN_TIMEOUT).await?;
+        self.storage.wait_for(at, COUNT_TIMEOUT).await?;
         self.count(quota, at == 0);
         Ok(())
     }

@@ -36,56 +36,57 @@ pub(super) struct Webhook<'a> {
     reinvocation: Option<&'a str>,
 }
 
-impl<'a> From<&'a ValidatingWebhook> for Webhook<'a> {
-    fn from(hook: &'a ValidatingWebhook) -> Self {
-        Webhook {
-            name: &hook.name,
-            config: &hook.client_config,
-            rules: hook.rules.as_deref().unwrap_or_default(),
-            failure_policy: hook.failure_policy.as_deref(),
-            match_policy: hook.match_policy.as_deref(),
-            selectors: [
-                ("namespaceSelector", hook.namespace_selector.as_ref()),
-                ("objectSelector", hook.object_selector.as_ref()),
-            ],
-            side_effects: &hook.side_effects,
-            timeout_seconds: hook.timeout_seconds,
-            review_versions: &hook.admission_review_versions,
-            conditions: hook.match_conditions.as_deref(),
-            reinvocation: None,
+/// The two types have the same fields but for `reinvocationPolicy`.
+macro_rules! webhook {
+    ($of:ty, $reinvocation:expr) => {
+        impl<'a> From<&'a $of> for Webhook<'a> {
+            fn from(hook: &'a $of) -> Self {
+                let reinvocation: fn(&$of) -> Option<&str> = $reinvocation;
+                Webhook {
+                    name: &hook.name,
+                    config: &hook.client_config,
+                    rules: hook.rules.as_deref().unwrap_or_default(),
+                    failure_policy: hook.failure_policy.as_deref(),
+                    match_policy: hook.match_policy.as_deref(),
+                    selectors: [
+                        ("namespaceSelector", hook.namespace_selector.as_ref()),
+                        ("objectSelector", hook.object_selector.as_ref()),
+                    ],
+                    side_effects: &hook.side_effects,
+                    timeout_seconds: hook.timeout_seconds,
+                    review_versions: &hook.admission_review_versions,
+                    conditions: hook.match_conditions.as_deref(),
+                    reinvocation: reinvocation(hook),
+                }
+            }
         }
-    }
+
+        impl<'a> From<&'a mut $of> for Defaults<'a> {
+            fn from(hook: &'a mut $of) -> Self {
+                Defaults {
+                    config: &mut hook.client_config,
+                    rules: &mut hook.rules,
+                    failure_policy: &mut hook.failure_policy,
+                    match_policy: &mut hook.match_policy,
+                    selectors: [&mut hook.namespace_selector, &mut hook.object_selector],
+                    timeout_seconds: &mut hook.timeout_seconds,
+                }
+            }
+        }
+    };
 }
 
-impl<'a> From<&'a MutatingWebhook> for Webhook<'a> {
-    fn from(hook: &'a MutatingWebhook) -> Self {
-        Webhook {
-            name: &hook.name,
-            config: &hook.client_config,
-            rules: hook.rules.as_deref().unwrap_or_default(),
-            failure_policy: hook.failure_policy.as_deref(),
-            match_policy: hook.match_policy.as_deref(),
-            selectors: [
-                ("namespaceSelector", hook.namespace_selector.as_ref()),
-                ("objectSelector", hook.object_selector.as_ref()),
-            ],
-            side_effects: &hook.side_effects,
-            timeout_seconds: hook.timeout_seconds,
-            review_versions: &hook.admission_review_versions,
-            conditions: hook.match_conditions.as_deref(),
-            reinvocation: hook.reinvocation_policy.as_deref(),
-        }
-    }
-}
+webhook!(ValidatingWebhook, |_| None);
+webhook!(MutatingWebhook, |hook| hook.reinvocation_policy.as_deref());
 
 /// The fields that a webhook may leave out.
 pub(super) struct Defaults<'a> {
-    pub(super) config: &'a mut WebhookClientConfig,
-    pub(super) rules: &'a mut Option<Vec<RuleWithOperations>>,
-    pub(super) failure_policy: &'a mut Option<String>,
-    pub(super) match_policy: &'a mut Option<String>,
-    pub(super) selectors: [&'a mut Option<LabelSelector>; 2],
-    pub(super) timeout_seconds: &'a mut Option<i32>,
+    config: &'a mut WebhookClientConfig,
+    rules: &'a mut Option<Vec<RuleWithOperations>>,
+    failure_policy: &'a mut Option<String>,
+    match_policy: &'a mut Option<String>,
+    selectors: [&'a mut Option<LabelSelector>; 2],
+    timeout_seconds: &'a mut Option<i32>,
 }
 
 impl Defaults<'_> {

@@ -31,15 +31,7 @@ impl Strategy for ValidatingWebhooksStrategy {
 
     fn default(&self, object: &mut ValidatingWebhookConfiguration) {
         for hook in object.webhooks.iter_mut().flatten() {
-            let defaults = Defaults {
-                config: &mut hook.client_config,
-                rules: &mut hook.rules,
-                failure_policy: &mut hook.failure_policy,
-                match_policy: &mut hook.match_policy,
-                selectors: [&mut hook.namespace_selector, &mut hook.object_selector],
-                timeout_seconds: &mut hook.timeout_seconds,
-            };
-            defaults.fill();
+            Defaults::from(hook).fill();
         }
     }
 
@@ -79,15 +71,7 @@ impl Strategy for MutatingWebhooksStrategy {
         for hook in object.webhooks.iter_mut().flatten() {
             hook.reinvocation_policy
                 .get_or_insert_with(|| NEVER.to_owned());
-            let defaults = Defaults {
-                config: &mut hook.client_config,
-                rules: &mut hook.rules,
-                failure_policy: &mut hook.failure_policy,
-                match_policy: &mut hook.match_policy,
-                selectors: [&mut hook.namespace_selector, &mut hook.object_selector],
-                timeout_seconds: &mut hook.timeout_seconds,
-            };
-            defaults.fill();
+            Defaults::from(hook).fill();
         }
     }
 

@@ -11,6 +11,7 @@ pub fn rows() -> Vec<Kind> {
     vec![
         Kind::new(budget::BudgetStrategy, "poddisruptionbudget", true)
             .short(&["pdb"])
+            .update_needs_version()
             .with(&[Status]),
     ]
 }
