@@ -153,10 +153,7 @@ impl<'a> Agent<'a> {
             StatusCode::FORBIDDEN => ApiError {
                 code: status.as_u16(),
                 reason: "Forbidden",
-                message,
-                details: None,
-                continue_token: None,
-                allow: None,
+                ..ApiError::bad_request(message)
             },
             StatusCode::TOO_MANY_REQUESTS => ApiError::too_many_requests(message),
             _ => {

@@ -167,7 +167,6 @@ mod tests {
             Ok("/attach/shop/web/main?error=1&tty=1"),
         );
         check(Exec, "container=other", Err("container other is not valid"));
-        check(Exec, "stdin=maybe", Err("query parameter stdin"));
         check(PortForward, "", Ok("/portForward/shop/web?"));
         check(
             PortForward,

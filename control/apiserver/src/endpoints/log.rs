@@ -83,10 +83,7 @@ pub fn over_websocket(log: Response, headers: &HeaderMap, pipe: Pipe) -> Result<
             StatusCode::FORBIDDEN => "Forbidden",
             _ => "BadRequest",
         },
-        message: refusal.message,
-        details: None,
-        continue_token: None,
-        allow: None,
+        ..ApiError::bad_request(refusal.message)
     })?;
     let mut body = log.into_body();
     pipe.run(move |client| async move {

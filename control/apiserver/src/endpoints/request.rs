@@ -341,22 +341,6 @@ mod tests {
         assert_eq!(path.rest, "//c");
     }
 
-    #[test]
-    fn running_a_command_is_never_reading() {
-        let verb = |path: &str, method: http::Method| {
-            ResourcePath::parse(path).unwrap().verb(&method, false)
-        };
-        for sub in ["exec", "attach", "portforward"] {
-            let path = format!("/api/v1/namespaces/a/pods/b/{sub}");
-            assert_eq!(verb(&path, http::Method::GET), Some("create"));
-            assert_eq!(verb(&path, http::Method::POST), Some("create"));
-        }
-        let path = "/api/v1/namespaces/a/pods/b/proxy/x";
-        assert_eq!(verb(path, http::Method::GET), Some("get"));
-        assert_eq!(verb(path, http::Method::POST), Some("create"));
-        assert_eq!(verb(path, http::Method::DELETE), Some("delete"));
-    }
-
     fn check(path: &str, expect: Option<[&str; 6]>) {
         let got = ResourcePath::parse(path).map(|p| {
             [

@@ -295,6 +295,10 @@ impl Writer<'_> {
         for sub in &self.resource.subresources {
             let below = format!("{path}/{}", sub.name);
             let operations = self.subresource(sub);
+            // Streams and proxies have no schema to tell of.
+            if operations.is_empty() {
+                continue;
+            }
             paths.push(PathDoc {
                 path: below,
                 named: true,
