@@ -146,8 +146,18 @@ pub const STEPS: &[Step] = &[
         false,
         "pods \"none\" not found",
     ),
-    ("auth reconcile -f -", RECONCILED, true, "reconciled"),
-    ("auth reconcile -f -", RECONCILED, true, "reconciled"),
+    (
+        "auth reconcile -f - -n default",
+        RECONCILED,
+        true,
+        "reconciled",
+    ),
+    (
+        "auth reconcile -f - -n default",
+        RECONCILED,
+        true,
+        "reconciled",
+    ),
     (
         "auth can-i get services --as tom -n default",
         "",
