@@ -23,7 +23,8 @@ pub fn has_generated_names(kind: &str) -> bool {
     !["IPAddress", "APIService", "CustomResourceDefinition"].contains(&kind)
 }
 
-/// A minimal valid object of a kind, named [`object_name`].
+/// A minimal valid object of a kind, named [`object_name`]. Lists that are owned as a whole have no defaults to be
+/// filled in, so that whoever applies it a second time agrees with the first.
 ///
 /// # Panics
 /// For a kind without a sample: add one, and the kind's tests exist.
@@ -34,8 +35,9 @@ pub fn sample(kind: &str, name: &str) -> Value {
     let job = json!({ "template": { "spec": { "restartPolicy": "Never", "containers": pod_spec["containers"] } } });
     // What nobody makes, so that tests of other kinds may go on beside a webhook or policy.
     let about_nothing = json!({ "resourceRules": [
-        { "operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["nones"] },
+        { "operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["nones"], "scope": "*" },
     ] });
+    let exactly = json!({ "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1 });
     let (version, body) = match kind {
         "Namespace" | "Node" | "ConfigMap" | "Secret" | "ServiceAccount" => ("v1", json!({})),
         "Pod" => ("v1", json!({ "spec": pod_spec })),
@@ -82,7 +84,7 @@ pub fn sample(kind: &str, name: &str) -> Value {
         ),
         "EndpointSlice" => (
             "discovery.k8s.io/v1",
-            json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["10.128.0.1"] }], "ports": [{ "port": 80 }] }),
+            json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["10.128.0.1"] }], "ports": [{ "name": "", "port": 80, "protocol": "TCP" }] }),
         ),
         "ReplicaSet" | "Deployment" => (
             "apps/v1",
@@ -114,7 +116,7 @@ pub fn sample(kind: &str, name: &str) -> Value {
         ),
         "LimitRange" => (
             "v1",
-            json!({ "spec": { "limits": [{ "type": "Container", "default": { "cpu": "100m" } }] } }),
+            json!({ "spec": { "limits": [{ "type": "Container", "default": { "cpu": "100m" }, "defaultRequest": { "cpu": "100m" } }] } }),
         ),
         "ResourceQuota" => (
             "v1",
@@ -130,7 +132,7 @@ pub fn sample(kind: &str, name: &str) -> Value {
         ),
         "Endpoints" => (
             "v1",
-            json!({ "subsets": [{ "addresses": [{ "ip": "10.128.0.1" }], "ports": [{ "port": 80 }] }] }),
+            json!({ "subsets": [{ "addresses": [{ "ip": "10.128.0.1" }], "ports": [{ "port": 80, "protocol": "TCP" }] }] }),
         ),
         "Ingress" => (
             "networking.k8s.io/v1",
@@ -216,11 +218,11 @@ pub fn sample(kind: &str, name: &str) -> Value {
         ),
         "ResourceClaim" => (
             "resource.k8s.io/v1",
-            json!({ "spec": { "devices": { "requests": [{ "name": "one", "exactly": { "deviceClassName": "gpu" } }] } } }),
+            json!({ "spec": { "devices": { "requests": [{ "name": "one", "exactly": exactly }] } } }),
         ),
         "ResourceClaimTemplate" => (
             "resource.k8s.io/v1",
-            json!({ "spec": { "spec": { "devices": { "requests": [{ "name": "one", "exactly": { "deviceClassName": "gpu" } }] } } } }),
+            json!({ "spec": { "spec": { "devices": { "requests": [{ "name": "one", "exactly": exactly }] } } } }),
         ),
         "DeviceClass" => (
             "resource.k8s.io/v1",
