@@ -34,7 +34,7 @@ pub fn sample(kind: &str, name: &str) -> Value {
     let selector = json!({ "matchLabels": { "app": name } });
     let job = json!({ "template": { "spec": { "restartPolicy": "Never", "containers": pod_spec["containers"] } } });
     // What nobody makes, so that tests of other kinds may go on beside a webhook or policy.
-    let about_nothing = json!({ "resourceRules": [
+    let about_nothing = json!({ "matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}, "resourceRules": [
         { "operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["nones"], "scope": "*" },
     ] });
     let exactly = json!({ "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1 });

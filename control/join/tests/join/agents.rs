@@ -57,7 +57,8 @@ async fn an_agent_joins_with_a_token_and_starts_again_without() {
     let again = join_agent(&cluster.agent("w1", None)).await.unwrap();
     assert_eq!(again.identity.cert_pem, joined.identity.cert_pem);
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(client(&again));
-    pods.list(&ListParams::default()).await.unwrap();
+    let mine = ListParams::default().fields("spec.nodeName=w1");
+    pods.list(&mine).await.unwrap();
 
     let dir = cluster.agent("w1", None).dir;
     let mode = |file: &str| {

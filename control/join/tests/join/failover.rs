@@ -31,7 +31,9 @@ async fn a_watch_goes_on_at_another_server() {
     let token = cluster.token(Role::Agent).await;
     let agent = join_agent(&cluster.agent("w1", Some(token))).await.unwrap();
     let both = vec![cluster.server.address.into(), second.address.into()];
-    let (client, servers) = connect(both, &agent.ca_pem, Some(&agent.identity)).unwrap();
+    let admin = cluster.authority.issue_client("kate", &["system:masters"]);
+    let admin = admin.unwrap();
+    let (client, servers) = connect(both, &agent.ca_pem, Some(&admin)).unwrap();
 
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
     let events = watcher(maps, watcher::Config::default())
@@ -40,10 +42,8 @@ async fn a_watch_goes_on_at_another_server() {
     pin_mut!(events);
     let through_store: Api<ConfigMap> = {
         // By whichever server stays.
-        let admin = cluster.authority.issue_client("kate", &["system:masters"]);
-        let both = servers.list();
         let ca_pem = cluster.authority.ca_pem();
-        let (client, _) = connect(both, ca_pem, Some(&admin.unwrap())).unwrap();
+        let (client, _) = connect(servers.list(), ca_pem, Some(&admin)).unwrap();
         Api::namespaced(client, "default")
     };
     let mut stopped = None;

@@ -1,6 +1,6 @@
 //! Requests of clients of the API server, to a port of a pod: its `proxy` subresource.
 
-use super::{Peer, Target, bad_request, check};
+use super::{Peer, bad_request, check};
 use crate::server::Api;
 use axum::extract::{Path, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
@@ -16,15 +16,28 @@ const SEGMENTS: usize = 4;
 
 static MARK: HeaderName = HeaderName::from_static(UNDELIVERED);
 
+/// Which port of which pod; what the path says behind that is the pod's.
+#[derive(serde::Deserialize)]
+pub(super) struct Port {
+    namespace: String,
+    pod: String,
+    port: String,
+}
+
 pub(super) async fn pass_on(
     State(api): State<Api>,
     peer: Peer,
-    Path((namespace, pod, port)): Target,
+    Path(target): Path<Port>,
     request: Request,
 ) -> Response {
     if let Err(refused) = check(peer.as_ref()) {
         return refused;
     }
+    let Port {
+        namespace,
+        pod,
+        port,
+    } = target;
     let address = api.manager.address(&namespace, &pod);
     let (ip, to) = match (address, port.parse()) {
         (Ok(ip), Ok(port)) => (ip, SocketAddr::new(ip, port)),

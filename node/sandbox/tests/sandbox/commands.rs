@@ -484,6 +484,14 @@ async fn another_command_runs_in_a_container_and_shares_its_limits() {
     spec.input = Input::new(silent);
     spec.env = vec![("A".into(), "b".into())];
     let container = start(spec).await;
+    let runs = async {
+        while container.usage().memory_bytes == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), runs)
+        .await
+        .expect("the first command has its memory");
     let second = Arc::new(Recorder::default());
     let exec = |args: &[&str]| Exec {
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),

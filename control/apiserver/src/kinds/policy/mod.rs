@@ -1,7 +1,6 @@
 //! The group policy: how many pods may be missing on purpose.
 
 mod budget;
-pub mod eviction;
 
 use crate::registry::kind::Kind;
 use crate::registry::kind::Subresource::Status;

@@ -56,6 +56,7 @@ fn containers_have_names_and_images() {
             "spec.ephemeralContainers[1].image: Required value",
             "spec.ephemeralContainers[1].targetContainerName: Not found: \"zz\"",
             "spec.ephemeralContainers[1].ports: Forbidden: cannot be set for an Ephemeral Container",
+            "spec.ephemeralContainers: Forbidden: cannot be set on create",
         ],
     );
 }

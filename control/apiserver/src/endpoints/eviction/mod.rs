@@ -1,6 +1,8 @@
 //! The eviction subresource: a deletion that disruption budgets may refuse.
 //! Follows <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>.
 
+mod budget;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -12,11 +14,11 @@ use super::binding::typed;
 use super::request::Query;
 use super::{body, negotiate, respond, write};
 use crate::error::{ApiError, Result};
-use crate::kinds::policy::eviction::{self, Need};
 use crate::registry::decode::decode;
 use crate::registry::options::{Deletion, WriteOptions};
 use crate::registry::{Part, Precondition, Registry, Resource, name_of, namespace_of};
 use crate::storage::{Entry, ObjectKey};
+use budget::Need;
 
 /// Times that a pod is looked at again because it changed under the eviction.
 const ATTEMPTS_MAX: usize = 16;
@@ -86,11 +88,11 @@ async fn once(
     let pod = pod_of(resource, &entry)?;
     // A precondition that fails must not cost a disruption.
     check(resource, deletion, &pod, &entry)?;
-    let mut exact = eviction::may_become_healthy(&pod);
-    if !eviction::is_past_budgets(&pod) {
+    let mut exact = budget::may_become_healthy(&pod);
+    if !budget::is_past_budgets(&pod) {
         exact = false;
         if let Some((budgets, budget)) = budget_of(registry, key, &pod)? {
-            let need = eviction::need(&pod, &budget.1);
+            let need = budget::need(&pod, &budget.1);
             exact = need == Need::Unready;
             if need == Need::Disruption {
                 let uid = budget.1.metadata.uid.clone();
@@ -131,11 +133,11 @@ fn budget_of(registry: &Registry, key: &ObjectKey, pod: &Pod) -> Result<Option<F
         }
         let budget: PodDisruptionBudget =
             serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
-        if !eviction::covers(&budget, pod) {
+        if !budget::covers(&budget, pod) {
             continue;
         }
         if found.is_some() {
-            return Err(eviction::several_budgets());
+            return Err(budget::several_budgets());
         }
         found = Some((key.clone(), budget));
     }
@@ -159,7 +161,7 @@ async fn spend(
         .update(budgets, key, Part::Status, options, |old, _| {
             let mut new = old.clone_box();
             let budget = typed::<PodDisruptionBudget>(&mut new)?;
-            eviction::take_disruption(budget, pod, jiff::Timestamp::now())?;
+            budget::take_disruption(budget, pod, jiff::Timestamp::now())?;
             Ok((new, same.clone(), Vec::new()))
         })
         .await?;
@@ -189,7 +191,7 @@ async fn remove(
         let marked = registry
             .update(resource, key, Part::Status, &options, |old, _| {
                 let mut new = old.clone_box();
-                eviction::mark(typed::<Pod>(&mut new)?, jiff::Timestamp::now());
+                budget::mark(typed::<Pod>(&mut new)?, jiff::Timestamp::now());
                 Ok((new, believed.clone(), Vec::new()))
             })
             .await?;

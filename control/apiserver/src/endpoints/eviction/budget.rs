@@ -222,8 +222,15 @@ fn is_ready(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::testing::{object, time};
     use serde_json::{Value, json};
+
+    fn object<T: serde::de::DeserializeOwned>(value: &Value) -> T {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    fn time(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
 
     fn pod(phase: &str, ready: bool) -> Pod {
         let status = if ready { "True" } else { "False" };
