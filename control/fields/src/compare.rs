@@ -150,7 +150,7 @@ impl Walk<'_> {
             step.push(&Element::Field(key.clone()), child);
         }
         // Who made an object owns its fields; who made a map owns also that it is there.
-        step.changed.member = old.is_none() && !(by_name && !step.changed.below.is_empty());
+        step.changed.member = old.is_none() && (!by_name || step.changed.below.is_empty());
         step.removed.member = new.is_none();
         step
     }

@@ -109,6 +109,9 @@ pub(crate) fn item<'a>(
     Ok(Element::key(keys))
 }
 
+/// The items of a list, and what tells each apart.
+type Items<'a, 't> = Vec<(Element<'a>, &'t Tree<'a>)>;
+
 /// The items of a list with what tells them apart, in their order.
 ///
 /// # Errors
@@ -118,7 +121,7 @@ pub(crate) fn items<'t, 'a>(
     at: Place,
     form: Form,
     list: &'t [Tree<'a>],
-) -> Result<Vec<(Element<'a>, &'t Tree<'a>)>, (usize, Cow<'static, str>)> {
+) -> Result<Items<'a, 't>, (usize, Cow<'static, str>)> {
     let named = |(index, value)| match item(schema, at, form, value) {
         Ok(element) => Ok((element, value)),
         Err(why) => Err((index, why)),

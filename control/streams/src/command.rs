@@ -62,6 +62,9 @@ impl Asked {
 pub struct CommandSession {
     /// What the client types, if it asked for that.
     pub stdin: Option<Inbox>,
+    /// The other half of `stdin`. Nothing is said on it, but its end would say that nothing more is read: client-go
+    /// stops sending then.
+    _stdin_open: Option<Outbox>,
     stdout: Option<Outbox>,
     stderr: Option<Outbox>,
     error: Outbox,
@@ -99,6 +102,7 @@ impl CommandSession {
                 };
                 let session = Self {
                     stdin: asked.stdin.then_some(stdin.0),
+                    _stdin_open: None,
                     stdout: asked.stdout.then_some(stdout.1),
                     stderr: asked.stderr.then_some(stderr.1),
                     error: error.1,
@@ -130,6 +134,7 @@ impl CommandSession {
         ended: CancellationToken,
     ) -> Result<Self, SessionError> {
         let (mut stdin, mut stdout, mut stderr, mut error) = (None, None, None, None);
+        let mut stdin_open = None;
         let mut resizes = false;
         let wants_resize = asked.tty && agreed.resize;
         loop {
@@ -140,6 +145,7 @@ impl CommandSession {
             if complete && let Some(error) = error.take() {
                 return Ok(Self {
                     stdin,
+                    _stdin_open: stdin_open,
                     stdout,
                     stderr,
                     error,
@@ -153,6 +159,7 @@ impl CommandSession {
                 Some("error") if error.is_none() => error = Some(opened.outbox),
                 Some("stdin") if asked.stdin => {
                     stdin.get_or_insert(opened.inbox);
+                    stdin_open.get_or_insert(opened.outbox);
                 }
                 Some("stdout") if asked.stdout => {
                     stdout.get_or_insert(opened.outbox);

@@ -13,6 +13,11 @@
 //! Whatever a client sends is bounded: frames, header blocks, messages, streams, and what waits to
 //! be read or sent. What breaks the protocol ends its connection with a close that says why.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal is an answer with its headers, and ends its request"
+)]
+
 mod alive;
 mod command;
 mod forward;

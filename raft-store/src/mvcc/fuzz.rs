@@ -162,12 +162,12 @@ fn key(choices: &mut Choices<'_>) -> Bytes {
         b"\xff\xff",
         b"\0",
     ];
-    Bytes::from_static(*choices.pick(&keys))
+    Bytes::from_static(choices.pick::<&[u8]>(&keys))
 }
 
 fn value(choices: &mut Choices<'_>) -> Bytes {
     let values: [&'static [u8]; 4] = [b"", b"1", b"2", b"22"];
-    Bytes::from_static(*choices.pick(&values))
+    Bytes::from_static(choices.pick::<&[u8]>(&values))
 }
 
 fn member(choices: &mut Choices<'_>) -> Member {

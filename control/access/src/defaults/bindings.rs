@@ -1,7 +1,14 @@
 //! Who has which role from the first moment: name, ClusterRole, subjects.
 
+/// A binding, its role, and its subjects: kind and name.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
 /// `NAMESPACE/NAME` is a service account.
-pub(super) const BINDINGS: &[(&str, &str, &[(&str, &str)])] = &[
+pub(super) const BINDINGS: &[Row] = &[
     (
         "cluster-admin",
         "cluster-admin",

@@ -122,13 +122,16 @@ struct Placed {
     refers_to: HashSet<(Referred, String)>,
 }
 
+/// What pods refer to, and how many of them.
+type Counted = HashMap<(Referred, String), usize>;
+
 /// Pods by node, and what they refer to.
 #[derive(Debug, Default)]
 pub struct Graph {
     /// By namespace, then name.
     pods: HashMap<String, HashMap<String, Placed>>,
     /// How many pods of a node refer to an object: by node, then namespace.
-    referred: HashMap<String, HashMap<String, HashMap<(Referred, String), usize>>>,
+    referred: HashMap<String, HashMap<String, Counted>>,
 }
 
 impl Graph {

@@ -27,7 +27,7 @@ pub trait Version: Send + Sync + 'static {
     fn to_stored(&self, object: Self::Object) -> Self::Stored;
 
     /// What a client sees of what is stored.
-    fn from_stored(&self, stored: Self::Stored) -> Self::Object;
+    fn show_stored(&self, stored: Self::Stored) -> Self::Object;
 
     /// The field selectors of this version, each with the strategy's name for it. `None`
     /// if they are called alike.
@@ -82,7 +82,7 @@ impl<V: Version> Form<V::Stored> for TypedForm<V> {
 
     fn show(&self, stored: &[u8]) -> serde_json::Result<Vec<u8>> {
         let stored: V::Stored = serde_json::from_slice(stored)?;
-        let shown = self.version.from_stored(stored);
+        let shown = self.version.show_stored(stored);
         serde_json::to_vec(&shown)
     }
 

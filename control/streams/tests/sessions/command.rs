@@ -69,7 +69,7 @@ async fn a_websocket_v5_carries_streams_the_end_of_stdin_and_the_exit_code() {
     client.send(4, br#"{"Width":80,"Height":24}"#).await;
     client.send(0, b"world").await;
     client.send(255, &[0]).await;
-    client.to_the_end().await;
+    client.read_to_the_end().await;
     assert_eq!(client.text(1), "hello world");
     assert_eq!(client.text(2), "done");
     assert_eq!(exit_code(&client.text(3)), "3");
@@ -92,7 +92,7 @@ async fn old_websockets_are_spoken_too() {
     );
     let mut client = ws_client::Client::new(io).await;
     client.ws.send(Message::text("0YWJj")).await.unwrap();
-    client.to_the_end().await;
+    client.read_to_the_end().await;
     let texts: Vec<_> = client
         .messages
         .iter()

@@ -73,7 +73,7 @@ async fn websocket_clients_that_break_the_rules_are_told_why() {
         let mut client = ws_client::Client::new(near).await;
         // The server closes while it is still being sent.
         let _ = client.ws.send(message).await;
-        client.to_the_end().await;
+        client.read_to_the_end().await;
         let (code, reason) = client.closed.unwrap();
         assert_eq!(code, expect.0);
         assert!(reason.contains(expect.1), "{reason}");

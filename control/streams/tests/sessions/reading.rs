@@ -23,7 +23,7 @@ async fn a_log_comes_in_messages_and_ends_with_a_close() {
         let mut client = ws_client::Client::new(near).await;
         // What clients say does not matter.
         client.send(0, b"ignored").await;
-        client.to_the_end().await;
+        client.read_to_the_end().await;
         assert_eq!(client.messages, [expect]);
         assert_eq!(client.closed, Some((1000, String::new())));
         drop(client);

@@ -67,7 +67,7 @@ impl Client {
         .await;
     }
 
-    pub async fn to_the_end(&mut self) {
+    pub async fn read_to_the_end(&mut self) {
         crate::within("the end", async { while self.read().await {} }).await;
     }
 

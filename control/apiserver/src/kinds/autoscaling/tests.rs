@@ -301,7 +301,7 @@ fn nothing_is_lost_on_the_way_through_v1() {
     let mut value = full();
     value["metadata"]["annotations"] = json!({"mine": "kept"});
     let stored: HorizontalPodAutoscaler = object(&value);
-    let shown = v1::V1.from_stored(stored.clone());
+    let shown = v1::V1.show_stored(stored.clone());
     let json = serde_json::to_value(&shown).unwrap();
     assert_eq!(json["apiVersion"], "autoscaling/v1");
     for (pointer, expect) in [

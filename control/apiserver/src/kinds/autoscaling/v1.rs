@@ -64,7 +64,7 @@ impl Version for V1 {
         }
     }
 
-    fn from_stored(&self, scaler: Stored) -> HorizontalPodAutoscaler {
+    fn show_stored(&self, scaler: Stored) -> HorizontalPodAutoscaler {
         let mut metadata = scaler.metadata;
         for key in [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR] {
             let _: Option<serde::de::IgnoredAny> = take(&mut metadata, key);

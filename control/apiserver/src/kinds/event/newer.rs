@@ -39,7 +39,7 @@ impl Version for NewerEvent {
         }
     }
 
-    fn from_stored(&self, event: Stored) -> Event {
+    fn show_stored(&self, event: Stored) -> Event {
         Event {
             metadata: event.metadata,
             action: event.action,
@@ -181,7 +181,7 @@ mod tests {
         old["related"] = json!({"kind": "Node", "name": "n"});
         old["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:02.000000Z"});
         let event: Stored = object(&old);
-        let newer = NewerEvent.from_stored(event.clone());
+        let newer = NewerEvent.show_stored(event.clone());
         let shown = serde_json::to_value(&newer).unwrap();
         assert_eq!(shown["apiVersion"], "events.k8s.io/v1");
         for (field, value) in [

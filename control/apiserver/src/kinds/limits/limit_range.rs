@@ -229,15 +229,14 @@ fn validate_order(item: &LimitRangeItem, name: &str, path: &Path, errors: &mut E
         }
     }
     // What comes in pieces is not lent twice.
-    if name.contains('/') || name.starts_with("hugepages-") {
-        if let (Some(default), Some(request)) = (default, request)
-            && default != request
-        {
-            let rule = format!(
-                "default value {default} must equal to defaultRequest value {request} in {name}"
-            );
-            errors.invalid(at("defaultRequest"), request.to_string(), rule);
-        }
+    if (name.contains('/') || name.starts_with("hugepages-"))
+        && let (Some(default), Some(request)) = (default, request)
+        && default != request
+    {
+        let rule = format!(
+            "default value {default} must equal to defaultRequest value {request} in {name}"
+        );
+        errors.invalid(at("defaultRequest"), request.to_string(), rule);
     }
 }
 
