@@ -142,12 +142,6 @@ impl<'a> Set<'a> {
             .retain(|(e, _)| !matches!(e, Element::Field(n) if n == name));
     }
 
-    /// Takes out all fields at the top but one.
-    pub fn keep_field(&mut self, name: &str) {
-        self.0
-            .retain(|(e, _)| matches!(e, Element::Field(n) if n == name));
-    }
-
     /// Calls `each` with every path.
     pub fn for_each(&self, each: &mut dyn FnMut(&[&Element<'a>])) {
         self.visit(&mut Vec::new(), each);

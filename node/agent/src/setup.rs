@@ -48,8 +48,10 @@ pub(crate) async fn set_up(
 ) -> Result<IpAddr, String> {
     let ip = node.address(before).await?;
     let began = Instant::now();
+    // Asked for once, however often the rest has to be tried.
+    let mut tokens = None;
     loop {
-        match write_volumes(node, pod, dir, Some(ip)).await {
+        match write_volumes(node, pod, dir, Some(ip), &mut tokens).await {
             Ok(_) => return Ok(ip),
             Err(_) if began.elapsed() < ARRIVAL => tokio::time::sleep(ARRIVAL_PAUSE).await,
             Err(message) => {
@@ -84,12 +86,17 @@ pub(crate) fn has_config_volumes(pod: &Pod) -> bool {
     !volumes::needs(namespace(pod), spec).is_empty() || !tokens::wanted(spec).is_empty()
 }
 
-/// Writes what is not there or has changed. Returns how long until a token is due.
+/// The pod's tokens, and how long until one is due.
+type Issued = (tokens::Tokens, Option<Duration>);
+
+/// Writes what is not there or has changed. Returns how long until a token is due. `issued` keeps the tokens for a
+/// caller that tries again.
 async fn write_volumes(
     node: &Node,
     pod: &Pod,
     dir: &Path,
     ip: Option<IpAddr>,
+    issued: &mut Option<Issued>,
 ) -> Result<Option<Duration>, String> {
     let spec = spec_of(pod);
     let Some(list) = spec.volumes.as_ref().filter(|list| !list.is_empty()) else {
@@ -103,13 +110,17 @@ async fn write_volumes(
     .await?;
     let sources: Sources = found.into_iter().collect();
     let file = |want: &tokens::Wanted| volumes::file(dir, &want.volume, &want.path);
-    let (tokens, due) = tokens::get(&node.config.client, pod, spec, file).await?;
+    if issued.is_none() {
+        *issued = Some(tokens::get(&node.config.client, pod, spec, file).await?);
+    }
+    let (tokens, due) = issued.get_or_insert_default();
+    let due = *due;
     let fields = fields(node, pod, ip);
     let allow_host_path = node.config.allow_host_path;
     let contents = list
         .iter()
         .map(|volume| {
-            let content = volumes::content(volume, &fields, &sources, &tokens, allow_host_path)?;
+            let content = volumes::content(volume, &fields, &sources, tokens, allow_host_path)?;
             Ok((volume.name.clone(), content))
         })
         .collect::<Result<Vec<_>, String>>()?;
@@ -150,7 +161,7 @@ pub(crate) async fn keep_volumes(node: &Node, pod: &Pod, dir: &Path, ip: Option<
             return std::future::pending().await;
         }
         tokio::time::sleep(REFRESH_PAUSE).await;
-        due = match write_volumes(node, pod, dir, ip).await {
+        due = match write_volumes(node, pod, dir, ip, &mut None).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::debug!(%error, "a pod's volumes keep their old files");

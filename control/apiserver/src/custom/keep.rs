@@ -23,7 +23,8 @@ use crate::storage::{Entry, ObjectKey};
 /// How often a server looks without a change: after it came to lead, and after a failure.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it looks while objects of a definition are going away.
+/// When it looks again while objects of a definition are going away; then after twice that, and so on up to
+/// [`LOOK_EVERY`], since something may hold them for long.
 const LOOK_WHILE_ENDING: Duration = Duration::from_millis(100);
 
 /// Deletions of objects under way at a time; the store groups them.
@@ -36,6 +37,7 @@ type Known = HashMap<String, (u64, CustomResourceDefinition)>;
 pub async fn run(registry: Arc<Registry>, definitions: Row, shutdown: CancellationToken) {
     let mut changed = definitions.cache.subscribe();
     let mut pause = LOOK_EVERY;
+    let mut while_ending = LOOK_WHILE_ENDING;
     let mut known = Known::new();
     // The change that was looked at last, while this server led.
     let mut seen = None;
@@ -56,9 +58,15 @@ pub async fn run(registry: Arc<Registry>, definitions: Row, shutdown: Cancellati
             continue;
         }
         match look(&registry, &definitions, &mut known).await {
-            Ok(true) => seen = Some(newest),
+            Ok(true) => {
+                seen = Some(newest);
+                while_ending = LOOK_WHILE_ENDING;
+            }
             // Something is going on that no change of a definition tells the end of.
-            Ok(false) => pause = LOOK_WHILE_ENDING,
+            Ok(false) => {
+                pause = while_ending;
+                while_ending = LOOK_EVERY.min(while_ending * 2);
+            }
             Err(error) => {
                 tracing::warn!(%error, "a CustomResourceDefinition could not be seen to; trying again");
             }

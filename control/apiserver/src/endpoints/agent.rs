@@ -143,11 +143,14 @@ impl<'a> Agent<'a> {
     /// What an agent says with an answer that is a refusal.
     pub async fn refusal(&self, answer: http::Response<Incoming>, what: &str) -> ApiError {
         let status = answer.status();
-        let message = Limited::new(answer.into_body(), MESSAGE_BYTES_MAX)
-            .collect()
-            .await
-            .map(|b| String::from_utf8_lossy(&b.to_bytes()).trim().to_owned())
-            .unwrap_or_default();
+        let message = Limited::new(answer.into_body(), MESSAGE_BYTES_MAX).collect();
+        let message = match tokio::time::timeout(ANSWER_TIMEOUT, message).await {
+            Ok(Ok(message)) => String::from_utf8_lossy(&message.to_bytes())
+                .trim()
+                .to_owned(),
+            // The status alone has to do.
+            Ok(Err(_)) | Err(_) => String::new(),
+        };
         match status {
             StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => ApiError::bad_request(message),
             StatusCode::FORBIDDEN => ApiError {

@@ -249,6 +249,7 @@ impl Api {
         }
         // Applying creates what is not there.
         let may_create = verb == "patch"
+            && apply::is_apply(headers)
             && target
                 .actions("create", &query)
                 .all(|action| self.access.may(user, &Asked::Resource(action)));
@@ -458,7 +459,7 @@ struct Call<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     query: &'a Query,
-    /// A patch may create what is not there.
+    /// An apply may create what is not there.
     may_create: bool,
 }
 

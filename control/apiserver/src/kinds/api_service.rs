@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::cells;
 use super::pod_spec::{one_of, text};
 use crate::registry::kind::{Kind, Subresource};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 const AVAILABLE: &str = "Available";
 const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
@@ -114,13 +114,7 @@ impl Strategy for ApiServiceStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut APIService, old: &APIService) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(&self, new: &mut APIService, old: &APIService) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(&self, new: &APIService, _old: &APIService) -> ErrorList {
         let mut errors = ErrorList::new();

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::cells;
 use super::pod_spec;
-use crate::registry::strategy::{AGE, Column, Fields, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, Fields, NAME, Strategy, keeps_status_apart};
 
 /// The rules of Nodes.
 pub struct NodeStrategy;
@@ -50,9 +50,7 @@ impl Strategy for NodeStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut Node, old: &Node) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &Node, old: &Node) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -74,10 +72,6 @@ impl Strategy for NodeStrategy {
             );
         }
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut Node, old: &Node) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &Node, _old: &Node) -> ErrorList {

@@ -7,7 +7,9 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use serde_json::Value;
 
 use super::{cells, workload};
-use crate::registry::strategy::{AGE, Column, NAME, Scale, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Scale, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 /// The rules of ReplicaSets.
 pub struct ReplicaSetStrategy;
@@ -49,19 +51,13 @@ impl Strategy for ReplicaSetStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut ReplicaSet, old: &ReplicaSet) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &ReplicaSet, old: &ReplicaSet) -> ErrorList {
         let mut errors = ErrorList::new();
         let path = Path::new("spec").child("selector");
         errors.immutable(path, &new.spec.selector, &old.spec.selector);
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut ReplicaSet, old: &ReplicaSet) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &ReplicaSet, _old: &ReplicaSet) -> ErrorList {
@@ -88,13 +84,7 @@ impl Strategy for ReplicaSetStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &ReplicaSet, old: &ReplicaSet) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, set: &ReplicaSet) -> Vec<String> {
         workload::template_warnings(set.spec.template.as_ref(), &Path::new("spec"))

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{ReplicationController, ReplicationControllerSta
 use serde_json::Value;
 
 use super::{cells, workload};
-use crate::registry::strategy::{AGE, Column, Fields, NAME, Scale, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, Fields, NAME, Scale, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 /// The rules of ReplicationControllers.
 pub struct ReplicationControllerStrategy;
@@ -74,17 +76,7 @@ impl Strategy for ReplicationControllerStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut ReplicationController, old: &ReplicationController) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(
-        &self,
-        new: &mut ReplicationController,
-        old: &ReplicationController,
-    ) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(
         &self,
@@ -113,13 +105,7 @@ impl Strategy for ReplicationControllerStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &ReplicationController, old: &ReplicationController) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, object: &ReplicationController) -> Vec<String> {
         let template = object.spec.as_ref().and_then(|s| s.template.as_ref());

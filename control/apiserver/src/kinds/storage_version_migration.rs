@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{cells, conditions};
 use crate::registry::kind::{Kind, Subresource};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 /// The rows of the table.
 pub fn rows() -> Vec<Kind> {
@@ -51,9 +51,7 @@ impl Strategy for StorageVersionMigrationStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut StorageVersionMigration, old: &StorageVersionMigration) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(
         &self,
@@ -63,14 +61,6 @@ impl Strategy for StorageVersionMigrationStrategy {
         let mut errors = ErrorList::new();
         errors.immutable(Path::new("spec"), &new.spec, &old.spec);
         errors
-    }
-
-    fn prepare_for_status_update(
-        &self,
-        new: &mut StorageVersionMigration,
-        old: &StorageVersionMigration,
-    ) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(

@@ -30,12 +30,9 @@ use sha2::{Digest, Sha256};
 /// What the documents say about the API that they describe.
 const API_VERSION: &str = "v1.37.0";
 
-/// The media type of [`OpenApi::v2_protobuf`], as the answer names it.
+/// The media type of [`OpenApi::v2_protobuf`], as the answer names it. Clients, kubectl 1.37 among
+/// them, ask for it with `v2@v1.0`, which is no valid media type: kubectl refuses an answer that repeats it.
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-
-/// What clients, kubectl 1.37 among them, write in `Accept` to ask for [`V2_PROTOBUF`]. It is
-/// no valid media type (`@`): kubectl refuses an answer that repeats it.
-pub const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// A registered kind, as far as its documentation is concerned.
 #[derive(Clone)]

@@ -236,6 +236,35 @@ pub trait Strategy: Send + Sync + 'static {
     fn answer(&self, _object: &mut Self::Object, _by: &User, _access: &Access) {}
 }
 
+/// Methods of a [`Strategy`] whose kind counts the changes of its `spec` as generations.
+macro_rules! counts_spec_changes {
+    () => {
+        fn has_generation(&self) -> bool {
+            true
+        }
+
+        fn bumps_generation(&self, new: &Self::Object, old: &Self::Object) -> bool {
+            new.spec != old.spec
+        }
+    };
+}
+pub(crate) use counts_spec_changes;
+
+/// Methods of a [`Strategy`] whose kind has its `status` changed through the subresource alone,
+/// and its `spec` never through that.
+macro_rules! keeps_status_apart {
+    () => {
+        fn prepare_for_update(&self, new: &mut Self::Object, old: &Self::Object) {
+            new.status.clone_from(&old.status);
+        }
+
+        fn prepare_for_status_update(&self, new: &mut Self::Object, old: &Self::Object) {
+            new.spec.clone_from(&old.spec);
+        }
+    };
+}
+pub(crate) use keeps_status_apart;
+
 /// What `autoscaling/v1 Scale` says of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scale {

@@ -57,8 +57,8 @@ impl Handle {
     pub(super) async fn detach(&self, caches: Vec<Arc<ResourceCache>>) {
         let (done, outcome) = oneshot::channel();
         if let Err(error) = self.order(Order::Detach { caches, done }, outcome).await {
-            // The feed is at its end, so nothing is fed any more in any case.
-            tracing::debug!(%error, "caches are not detached");
+            // At the feed's end nothing is fed any more in any case. Where it had no time, they are fed on, unseen.
+            tracing::warn!(%error, "caches are not detached");
         }
     }
 
@@ -142,10 +142,12 @@ impl Feed {
 
     async fn attach(&mut self, kinds: Vec<Arc<Kind>>) -> Result<Vec<Arc<ResourceCache>>> {
         let revision = *self.reached.borrow();
-        let mut attached = Vec::with_capacity(kinds.len());
+        let mut attached: Vec<Arc<ResourceCache>> = Vec::with_capacity(kinds.len());
         for kind in kinds {
             let cache = ResourceCache::new(kind);
-            match self.caches.get(cache.prefix()).and_then(|c| c.first()) {
+            let fed = self.caches.get(cache.prefix()).and_then(|c| c.first());
+            let sibling = attached.iter().find(|c| c.prefix() == cache.prefix());
+            match fed.or(sibling) {
                 Some(sibling) => cache.adopt(sibling),
                 None => cache.reset(self.read(&cache, revision).await?, revision),
             }

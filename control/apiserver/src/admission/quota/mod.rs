@@ -82,7 +82,7 @@ impl Quotas {
             return Ok(Charged::default());
         };
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        if !names.namespaced || self.quotas.within(namespace).is_empty() {
+        if !names.namespaced || self.quotas.cache().within(namespace).is_empty() {
             return Ok(Charged::default());
         }
         let step = Step {

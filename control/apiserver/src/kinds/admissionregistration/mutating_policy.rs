@@ -17,7 +17,7 @@ use super::validating_policy::BINDING_COLUMNS;
 use super::{FAIL, FAILURE_POLICIES, NEVER, REINVOCATION};
 use crate::kinds::cells;
 use crate::kinds::pod_spec::one_of;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, counts_spec_changes};
 
 const APPLY: &str = "ApplyConfiguration";
 const JSON_PATCH: &str = "JSONPatch";
@@ -74,17 +74,7 @@ impl Strategy for MutatingPolicyStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(
-        &self,
-        new: &MutatingAdmissionPolicy,
-        old: &MutatingAdmissionPolicy,
-    ) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
@@ -168,17 +158,7 @@ impl Strategy for MutatingBindingStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(
-        &self,
-        new: &MutatingAdmissionPolicyBinding,
-        old: &MutatingAdmissionPolicyBinding,
-    ) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         BINDING_COLUMNS

@@ -19,7 +19,9 @@ use super::rules::validate_conditions;
 use super::{FAIL, FAILURE_POLICIES};
 use crate::kinds::pod_spec::{none_or_one_of, one_of};
 use crate::kinds::{cells, conditions};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 const REASONS: [&str; 4] = [
     "Forbidden",
@@ -92,21 +94,7 @@ impl Strategy for ValidatingPolicyStrategy {
         errors
     }
 
-    fn prepare_for_update(
-        &self,
-        new: &mut ValidatingAdmissionPolicy,
-        old: &ValidatingAdmissionPolicy,
-    ) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(
-        &self,
-        new: &mut ValidatingAdmissionPolicy,
-        old: &ValidatingAdmissionPolicy,
-    ) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(
         &self,
@@ -119,17 +107,7 @@ impl Strategy for ValidatingPolicyStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(
-        &self,
-        new: &ValidatingAdmissionPolicy,
-        old: &ValidatingAdmissionPolicy,
-    ) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
@@ -223,17 +201,7 @@ impl Strategy for ValidatingBindingStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(
-        &self,
-        new: &ValidatingAdmissionPolicyBinding,
-        old: &ValidatingAdmissionPolicyBinding,
-    ) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         BINDING_COLUMNS

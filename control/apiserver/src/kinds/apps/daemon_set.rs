@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::stateful_set::{ON_DELETE, ROLLING_UPDATE};
 use crate::kinds::{cells, workload};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, counts_spec_changes};
 
 /// Counts the versions of the template, from 1. The field that once held it is gone from
 /// the API, and clients still look for the annotation.
@@ -127,13 +127,7 @@ impl Strategy for DaemonSetStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &DaemonSet, old: &DaemonSet) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, set: &DaemonSet) -> Vec<String> {
         workload::template_warnings(Some(&set.spec.template), &Path::new("spec"))

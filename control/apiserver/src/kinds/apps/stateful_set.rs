@@ -13,7 +13,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::kinds::{cells, pod_spec, workload};
-use crate::registry::strategy::{AGE, Column, NAME, Scale, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Scale, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 pub(super) const ROLLING_UPDATE: &str = "RollingUpdate";
 pub(super) const ON_DELETE: &str = "OnDelete";
@@ -76,9 +78,7 @@ impl Strategy for StatefulSetStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut StatefulSet, old: &StatefulSet) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &StatefulSet, old: &StatefulSet) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -99,10 +99,6 @@ impl Strategy for StatefulSetStrategy {
             errors.forbidden(Path::new("spec"), MUTABLE);
         }
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut StatefulSet, old: &StatefulSet) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &StatefulSet, old: &StatefulSet) -> ErrorList {
@@ -133,13 +129,7 @@ impl Strategy for StatefulSetStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &StatefulSet, old: &StatefulSet) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, set: &StatefulSet) -> Vec<String> {
         workload::template_warnings(Some(&set.spec.template), &Path::new("spec"))

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::registry::kind::Kind;
 use crate::registry::kind::Subresource::Status;
-use crate::registry::strategy::{Column, Strategy};
+use crate::registry::strategy::{Column, Strategy, keeps_status_apart};
 
 /// Percentage of the requested CPU that is aimed at where no metric is named.
 const CPU_UTILIZATION: i32 = 80;
@@ -56,17 +56,7 @@ impl Strategy for HorizontalPodAutoscalerStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut HorizontalPodAutoscaler, old: &HorizontalPodAutoscaler) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(
-        &self,
-        new: &mut HorizontalPodAutoscaler,
-        old: &HorizontalPodAutoscaler,
-    ) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(
         &self,

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::job::validate_job_spec;
 use crate::kinds::{cells, workload};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 const POLICIES: [&str; 3] = ["Allow", "Forbid", "Replace"];
 const SUCCESSFUL_HISTORY: i32 = 3;
@@ -92,9 +94,7 @@ impl Strategy for CronJobStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut CronJob, old: &CronJob) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &CronJob, old: &CronJob) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -106,17 +106,7 @@ impl Strategy for CronJobStrategy {
         errors
     }
 
-    fn prepare_for_status_update(&self, new: &mut CronJob, old: &CronJob) {
-        new.spec.clone_from(&old.spec);
-    }
-
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &CronJob, old: &CronJob) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, cron_job: &CronJob) -> Vec<String> {
         let job = cron_job.spec.job_template.spec.as_ref();

@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::EXEMPT;
 use crate::kinds::cells;
 use crate::kinds::pod_spec::required_name;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 const PRECEDENCE: i32 = 1_000;
 const PRECEDENCE_MAX: i32 = 10_000;
@@ -70,21 +72,9 @@ impl Strategy for FlowSchemaStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut FlowSchema, old: &FlowSchema) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
-    fn prepare_for_status_update(&self, new: &mut FlowSchema, old: &FlowSchema) {
-        new.spec.clone_from(&old.spec);
-    }
-
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &FlowSchema, old: &FlowSchema) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[

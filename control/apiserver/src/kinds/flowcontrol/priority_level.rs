@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::kinds::cells;
 use crate::kinds::pod_spec::one_of;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 const EXEMPT: &str = "Exempt";
 const LIMITED: &str = "Limited";
@@ -87,33 +89,9 @@ impl Strategy for PriorityLevelStrategy {
         errors
     }
 
-    fn prepare_for_update(
-        &self,
-        new: &mut PriorityLevelConfiguration,
-        old: &PriorityLevelConfiguration,
-    ) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
-    fn prepare_for_status_update(
-        &self,
-        new: &mut PriorityLevelConfiguration,
-        old: &PriorityLevelConfiguration,
-    ) {
-        new.spec.clone_from(&old.spec);
-    }
-
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(
-        &self,
-        new: &PriorityLevelConfiguration,
-        old: &PriorityLevelConfiguration,
-    ) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::validate_resource_name;
 use crate::kinds::{cells, pod_spec};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 /// Quotas on pods that end by themselves.
 const TERMINATING: &str = "Terminating";
@@ -92,9 +92,7 @@ impl Strategy for ResourceQuotaStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut ResourceQuota, old: &ResourceQuota) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &ResourceQuota, old: &ResourceQuota) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -106,10 +104,6 @@ impl Strategy for ResourceQuotaStrategy {
         let path = Path::new("spec").child("scopes");
         errors.immutable(path, &scopes(new), &scopes(old));
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut ResourceQuota, old: &ResourceQuota) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &ResourceQuota, _old: &ResourceQuota) -> ErrorList {

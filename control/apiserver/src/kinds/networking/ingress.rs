@@ -15,7 +15,9 @@ use super::validate_local_reference;
 use crate::kinds::cells;
 use crate::kinds::pod_spec::{required_name, text};
 use crate::kinds::service::validate_load_balancer_point;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 /// The annotation that named the class before `spec.ingressClassName` did.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -55,13 +57,7 @@ impl Strategy for IngressStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut Ingress, old: &Ingress) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(&self, new: &mut Ingress, old: &Ingress) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(&self, new: &Ingress, _old: &Ingress) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -73,13 +69,7 @@ impl Strategy for IngressStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &Ingress, old: &Ingress) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, ingress: &Ingress) -> Vec<String> {
         let annotations = ingress.metadata.annotations.as_ref();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::validate_reference;
 use crate::kinds::cells;
 use crate::kinds::pod_spec::text;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, counts_spec_changes};
 
 /// Annotation of the class of Ingresses that name none.
 const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
@@ -73,13 +73,7 @@ impl Strategy for IngressClassStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &IngressClass, old: &IngressClass) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[

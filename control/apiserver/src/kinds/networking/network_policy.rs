@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::kinds::cells;
 use crate::kinds::pod_spec::TCP;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, counts_spec_changes};
 
 const INGRESS: &str = "Ingress";
 const EGRESS: &str = "Egress";
@@ -74,13 +74,7 @@ impl Strategy for NetworkPolicyStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &NetworkPolicy, old: &NetworkPolicy) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[

@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRStatus};
 use serde_json::Value;
 
 use crate::kinds::{cells, conditions};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 /// One network for each family.
 const CIDRS_MAX: usize = 2;
@@ -52,9 +52,7 @@ impl Strategy for ServiceCidrStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut ServiceCIDR, old: &ServiceCIDR) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &ServiceCIDR, old: &ServiceCIDR) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -69,10 +67,6 @@ impl Strategy for ServiceCidrStrategy {
             }
         }
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut ServiceCIDR, old: &ServiceCIDR) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &ServiceCIDR, _old: &ServiceCIDR) -> ErrorList {

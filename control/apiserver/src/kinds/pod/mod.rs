@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::pod_spec;
 use crate::registry::kind::Subresource;
-use crate::registry::strategy::{Column, Fields, Strategy};
+use crate::registry::strategy::{Column, Fields, Strategy, counts_spec_changes};
 pub use qos::class as quality;
 
 /// The rules of Pods.
@@ -86,13 +86,7 @@ impl Strategy for PodStrategy {
         update::validate_status(new, old)
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &Pod, old: &Pod) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, pod: &Pod) -> Vec<String> {
         let spec = pod.spec.as_ref();

@@ -12,7 +12,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::kinds::{cells, conditions};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 const POLICIES: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
 
@@ -34,13 +36,7 @@ impl Strategy for BudgetStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut PodDisruptionBudget, old: &PodDisruptionBudget) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(&self, new: &mut PodDisruptionBudget, old: &PodDisruptionBudget) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(
         &self,
@@ -64,13 +60,7 @@ impl Strategy for BudgetStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &PodDisruptionBudget, old: &PodDisruptionBudget) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::devices::{validate_config, validate_selectors};
 use crate::kinds::cells;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, counts_spec_changes};
 
 /// The rules of DeviceClasses.
 pub struct DeviceClassStrategy;
@@ -37,13 +37,7 @@ impl Strategy for DeviceClassStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &DeviceClass, old: &DeviceClass) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[NAME, AGE];

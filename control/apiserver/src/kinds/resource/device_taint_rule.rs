@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::devices::{validate_driver, validate_taint};
 use crate::kinds::pod_spec::text;
 use crate::kinds::{cells, conditions};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{
+    AGE, Column, NAME, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 /// The rules of DeviceTaintRules.
 pub struct DeviceTaintRuleStrategy;
@@ -32,13 +34,7 @@ impl Strategy for DeviceTaintRuleStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut DeviceTaintRule, old: &DeviceTaintRule) {
-        new.status.clone_from(&old.status);
-    }
-
-    fn prepare_for_status_update(&self, new: &mut DeviceTaintRule, old: &DeviceTaintRule) {
-        new.spec.clone_from(&old.spec);
-    }
+    keeps_status_apart!();
 
     fn validate_status_update(&self, new: &DeviceTaintRule, _old: &DeviceTaintRule) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -47,13 +43,7 @@ impl Strategy for DeviceTaintRuleStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &DeviceTaintRule, old: &DeviceTaintRule) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[NAME, AGE];

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::devices::{default_claim, validate_claim};
 use crate::kinds::cells;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 /// Pods that may share what a claim got.
 const CONSUMERS_MAX: usize = 256;
@@ -38,18 +38,12 @@ impl Strategy for ResourceClaimStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut ResourceClaim, old: &ResourceClaim) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {
         let mut errors = ErrorList::new();
         errors.immutable(Path::new("spec"), &new.spec, &old.spec);
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut ResourceClaim, old: &ResourceClaim) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &ResourceClaim, old: &ResourceClaim) -> ErrorList {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::devices::{validate_driver, validate_taint};
 use crate::kinds::cells;
 use crate::kinds::pod_spec::{required_name, text, validate_node_selector};
-use crate::registry::strategy::{AGE, Column, Fields, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, Fields, NAME, Strategy, counts_spec_changes};
 
 /// Devices of a slice; fewer if they carry more.
 const DEVICES_MAX: usize = 128;
@@ -59,13 +59,7 @@ impl Strategy for ResourceSliceStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &ResourceSlice, old: &ResourceSlice) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn fields(&self, slice: &ResourceSlice) -> Fields {
         let node = slice.spec.node_name.clone();

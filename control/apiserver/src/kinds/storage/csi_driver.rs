@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::validate_driver_name;
 use crate::kinds::cells;
 use crate::kinds::pod_spec::none_or_one_of;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, counts_spec_changes};
 
 const GROUP_POLICIES: [&str; 3] = ["File", "None", "ReadWriteOnceWithFSType"];
 const PERSISTENT: &str = "Persistent";
@@ -91,13 +91,7 @@ impl Strategy for CsiDriverStrategy {
         errors
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &CSIDriver, old: &CSIDriver) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn columns(&self) -> &'static [Column] {
         const fn boolean(name: &'static str, description: &'static str) -> Column {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::validate_driver_name;
 use crate::kinds::cells;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 const NODE_ID_BYTES_MAX: usize = 192;
 
@@ -38,9 +38,7 @@ impl Strategy for CsiNodeStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut CSINode, old: &CSINode) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &CSINode, old: &CSINode) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -55,10 +53,6 @@ impl Strategy for CsiNodeStrategy {
             }
         }
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut CSINode, old: &CSINode) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn columns(&self) -> &'static [Column] {

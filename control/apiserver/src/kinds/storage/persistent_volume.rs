@@ -12,7 +12,7 @@ use super::{
 };
 use crate::kinds::pod_spec::{none_or_one_of, text};
 use crate::kinds::{cells, pod_spec};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 const PENDING: &str = "Pending";
 const RETAIN: &str = "Retain";
@@ -55,9 +55,7 @@ impl Strategy for PersistentVolumeStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut PersistentVolume, old: &PersistentVolume) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &PersistentVolume, old: &PersistentVolume) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -78,10 +76,6 @@ impl Strategy for PersistentVolumeStrategy {
             errors.immutable(here, &new.node_affinity, &old.node_affinity);
         }
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut PersistentVolume, old: &PersistentVolume) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn columns(&self) -> &'static [Column] {

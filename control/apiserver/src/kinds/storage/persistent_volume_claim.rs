@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kinds::pod_spec::text;
 use crate::kinds::{cells, pod_spec};
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 const PENDING: &str = "Pending";
 const BOUND: &str = "Bound";
@@ -84,9 +84,7 @@ impl Strategy for PersistentVolumeClaimStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(
         &self,
@@ -94,14 +92,6 @@ impl Strategy for PersistentVolumeClaimStrategy {
         old: &PersistentVolumeClaim,
     ) -> ErrorList {
         validate_change(new, old)
-    }
-
-    fn prepare_for_status_update(
-        &self,
-        new: &mut PersistentVolumeClaim,
-        old: &PersistentVolumeClaim,
-    ) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(

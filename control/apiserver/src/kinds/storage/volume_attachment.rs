@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::validate_driver_name;
 use crate::kinds::cells;
-use crate::registry::strategy::{AGE, Column, NAME, Strategy};
+use crate::registry::strategy::{AGE, Column, NAME, Strategy, keeps_status_apart};
 
 /// The rules of VolumeAttachments.
 pub struct VolumeAttachmentStrategy;
@@ -33,18 +33,12 @@ impl Strategy for VolumeAttachmentStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut VolumeAttachment, old: &VolumeAttachment) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &VolumeAttachment, old: &VolumeAttachment) -> ErrorList {
         let mut errors = ErrorList::new();
         errors.immutable(Path::new("spec"), &new.spec, &old.spec);
         errors
-    }
-
-    fn prepare_for_status_update(&self, new: &mut VolumeAttachment, old: &VolumeAttachment) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -16,7 +16,9 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use serde_json::Value;
 
 use crate::kinds::workload;
-use crate::registry::strategy::{Column, Fields, Strategy};
+use crate::registry::strategy::{
+    Column, Fields, Strategy, counts_spec_changes, keeps_status_apart,
+};
 
 pub(super) use validation::validate_job_spec;
 
@@ -99,29 +101,17 @@ impl Strategy for JobStrategy {
         errors
     }
 
-    fn prepare_for_update(&self, new: &mut Job, old: &Job) {
-        new.status.clone_from(&old.status);
-    }
+    keeps_status_apart!();
 
     fn validate_update(&self, new: &Job, old: &Job) -> ErrorList {
         update::validate(new, old)
-    }
-
-    fn prepare_for_status_update(&self, new: &mut Job, old: &Job) {
-        new.spec.clone_from(&old.spec);
     }
 
     fn validate_status_update(&self, new: &Job, old: &Job) -> ErrorList {
         status::validate(new, old)
     }
 
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn bumps_generation(&self, new: &Job, old: &Job) -> bool {
-        new.spec != old.spec
-    }
+    counts_spec_changes!();
 
     fn warnings(&self, job: &Job) -> Vec<String> {
         let Some(spec) = &job.spec else {
